@@ -1,0 +1,24 @@
+# unleash_tokens: plain PGXS.   make && make install && make installcheck
+# The version is written in the control file only.
+
+EXTENSION = unleash_tokens
+EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
+
+MODULE_big = unleash_tokens
+OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+DATA = $(wildcard $(EXTENSION)--*.sql)
+
+REGRESS = install create refusals validate scope registry limit encoding \
+	events privileges catalog
+ISOLATION = limit-read-committed
+ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=unleash_tokens
+TAP_TESTS = 1
+
+PG_CPPFLAGS = -I$(srcdir)/src -DUT_VERSION='"$(EXTVERSION)"'
+
+PG_CONFIG = pg_config
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+include $(PGXS)
+
+# Headers are few and small: any of them rebuilds everything.
+$(OBJS): $(wildcard src/*.h) $(EXTENSION).control

@@ -1,0 +1,79 @@
+-- Roles for PostgREST.  Run as a superuser, in the database that has the extension, after CREATE EXTENSION unleash_tokens
+-- and again after each ALTER EXTENSION unleash_tokens UPDATE:
+--
+--     psql -v ON_ERROR_STOP=1 -d your_database -f http/roles.sql
+--
+-- It may be run any number of times.  Roles belong to the whole cluster, grants to this database.
+
+BEGIN;
+
+SET LOCAL client_min_messages = warning;
+
+-- There is no CREATE ROLE IF NOT EXISTS; attributes are set below, so that a role that existed before ends up the same.
+DO $$
+DECLARE
+	wanted text;
+BEGIN
+	FOREACH wanted IN ARRAY ARRAY['authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin'] LOOP
+		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
+			EXECUTE pg_catalog.format('CREATE ROLE %I', wanted);
+		END IF;
+	END LOOP;
+END
+$$;
+
+-- What PostgREST logs in as.  It has no rights of its own and no password: let it in by "peer" over the unix socket, or
+-- set a password with \password, which does not send it in clear.
+ALTER ROLE authenticator LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
+-- What a request becomes: _rest without a JWT (every request through nginx), _admin with a JWT whose "role" says so.
+ALTER ROLE unleash_tokens_rest NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+ALTER ROLE unleash_tokens_admin NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+GRANT unleash_tokens_rest, unleash_tokens_admin TO authenticator;
+
+-- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
+-- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
+-- statements themselves say $1, never a value.
+ALTER ROLE authenticator SET log_parameter_max_length = 0;
+ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
+
+-- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
+-- setting is kept unread.
+ALTER ROLE authenticator SET pgaudit.log_parameter = off;
+DO $$
+BEGIN
+	-- before PostgreSQL 16 auto_explain wrote none and did not know the setting
+	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
+		ALTER ROLE authenticator SET auto_explain.log_parameter_max_length = 0;
+	END IF;
+END
+$$;
+
+-- No request may hold a connection for long.  nginx waits a little longer than this (proxy_read_timeout), so that the
+-- refusal comes from here and the connection is free again.
+ALTER ROLE authenticator SET statement_timeout = '10s';
+ALTER ROLE authenticator SET lock_timeout = '5s';
+ALTER ROLE authenticator SET idle_in_transaction_session_timeout = '15s';
+
+-- From here on: exactly these rights in the schema, whatever was granted before.
+REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
+REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
+
+GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin;
+
+-- The REST door: the entries that nginx.conf names.  They check the API key themselves.
+GRANT EXECUTE ON FUNCTION
+	unleash_tokens.rest_api(),
+	unleash_tokens.rest_api(bytea),
+	unleash_tokens.rest_read(bytea)
+TO unleash_tokens_rest;
+
+-- The SQL door: POST /rpc/<name> on PostgREST's socket.  These check nothing but this privilege.
+GRANT EXECUTE ON FUNCTION
+	unleash_tokens.create_api_token(jsonb),
+	unleash_tokens.validate_api_token(text)
+TO unleash_tokens_admin;
+
+COMMIT;

@@ -1,0 +1,176 @@
+/*-------------------------------------------------------------------------
+ *
+ * answer.c
+ *	  What do we reply?  token -> JSON in Unleash's shape, dates.
+ *
+ * Knows no table.  JSON is written as text in one pass, in the server's
+ * encoding.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/json.h"
+#include "utils/uuid.h"
+
+#include "answer.h"
+#include "clock.h"
+#include "datetime.h"
+
+/* Append "key": with a comma before all but the first key. */
+static void
+append_key(StringInfo out, const char *key)
+{
+	if (out->data[out->len - 1] != '{')
+		appendStringInfoChar(out, ',');
+	appendStringInfoChar(out, '"');
+	appendStringInfoString(out, key);
+	appendStringInfoString(out, "\":");
+}
+
+static void
+append_text(StringInfo out, const char *key, const char *text)
+{
+	append_key(out, key);
+	if (text == NULL)
+		appendStringInfoString(out, "null");
+	else
+		escape_json(out, text);
+}
+
+static void
+append_time(StringInfo out, const char *key, TimestampTz time)
+{
+	char		text[UT_DATETIME_LEN + 1];
+
+	append_key(out, key);
+	if (time == UT_TIME_UNSET)
+	{
+		appendStringInfoString(out, "null");
+		return;
+	}
+	ut_datetime_format(ut_clock_to_ms(time), text);
+	appendStringInfo(out, "\"%s\"", text);
+}
+
+static void
+append_projects(StringInfo out, const UtScope *scope)
+{
+	append_key(out, "projects");
+	if (scope->all)
+	{
+		appendStringInfoString(out, "[\"*\"]");
+		return;
+	}
+	appendStringInfoChar(out, '[');
+	for (int i = 0; i < scope->count; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(out, ',');
+		escape_json(out, scope->ids[i]);
+	}
+	appendStringInfoChar(out, ']');
+}
+
+/* All projects joined by commas, as Unleash 8.2.0 does it. */
+static void
+append_project(StringInfo out, const UtScope *scope)
+{
+	StringInfoData joined;
+
+	if (scope->all || scope->count == 1)
+	{
+		append_text(out, "project", scope->all ? "*" : scope->ids[0]);
+		return;
+	}
+	initStringInfo(&joined);
+	for (int i = 0; i < scope->count; i++)
+		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", scope->ids[i]);
+	append_text(out, "project", joined.data);
+	pfree(joined.data);
+}
+
+static const char *
+shown_environment(const UtToken *token)
+{
+	return token->environment == NULL ? "*" : token->environment;
+}
+
+/* The keys that answers and events share. */
+static void
+append_common(StringInfo out, const UtToken *token)
+{
+	append_text(out, "tokenName", token->name);
+	append_projects(out, &token->scope);
+	append_project(out, &token->scope);
+	append_text(out, "environment", shown_environment(token));
+	append_text(out, "type", ut_token_type_names[token->type]);
+	append_time(out, "createdAt", token->created_at);
+	append_time(out, "expiresAt", token->expires_at);
+	append_time(out, "seenAt", token->seen_at);
+	append_text(out, "alias", token->alias);
+}
+
+void
+ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
+{
+	appendStringInfoChar(out, '{');
+	append_common(out, token);
+	append_text(out, "secret", secret != NULL ? secret : token->selector);
+	appendStringInfoString(out, ",\"secure\":true}");
+}
+
+void
+ut_answer_validation(StringInfo out, const UtToken *token)
+{
+	appendStringInfoChar(out, '{');
+	append_text(out, "selector", token->selector);
+	append_text(out, "tokenName", token->name);
+	append_text(out, "type", ut_token_type_names[token->type]);
+	append_projects(out, &token->scope);
+	append_text(out, "environment", shown_environment(token));
+	append_time(out, "expiresAt", token->expires_at);
+	appendStringInfoChar(out, '}');
+}
+
+void
+ut_answer_problem(StringInfo out, const UtProblem *problem)
+{
+	const UtProblemKind *kind = ut_problem_kind(problem->id);
+	Datum		id = DirectFunctionCall1(gen_random_uuid, (Datum) 0);
+	char	   *message = psprintf("%s.", kind->message);
+
+	message[0] = pg_toupper((unsigned char) message[0]);
+	appendStringInfoChar(out, '{');
+	append_text(out, "id", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+	append_text(out, "name", kind->name);
+	append_text(out, "message", message);
+	append_key(out, "details");
+	appendStringInfoString(out, "[{");
+	if (problem->path != NULL)
+		append_text(out, "path", problem->path);
+	append_text(out, "message", psprintf("%s %s", problem->detail, kind->hint));
+	appendStringInfoString(out, "}]}");
+}
+
+Jsonb *
+ut_answer_event_data(const UtToken *token)
+{
+	StringInfoData json;
+
+	initStringInfo(&json);
+	appendStringInfoChar(&json, '{');
+	append_common(&json, token);
+	appendStringInfoChar(&json, '}');
+	return ut_answer_jsonb(&json);
+}
+
+Jsonb *
+ut_answer_jsonb(StringInfo json)
+{
+	return DatumGetJsonbP(DirectFunctionCall1(jsonb_in, CStringGetDatum(json->data)));
+}

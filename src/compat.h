@@ -1,0 +1,32 @@
+/*-------------------------------------------------------------------------
+ *
+ * compat.h
+ *	  Which PostgreSQL is this?
+ *
+ * The only place that asks for the server's version.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_COMPAT_H
+#define UT_COMPAT_H
+
+#if PG_VERSION_NUM < 150000
+#error "unleash_tokens needs PostgreSQL 15 or later"
+#endif
+
+/* 16 moved the varlena macros out of postgres.h. */
+#if PG_VERSION_NUM >= 160000
+#include "varatt.h"
+#endif
+
+/* 18 lets a module say its name and version. */
+#if PG_VERSION_NUM >= 180000
+#define UT_MODULE_MAGIC \
+	PG_MODULE_MAGIC_EXT(.name = "unleash_tokens", .version = UT_VERSION)
+#else
+#define UT_MODULE_MAGIC PG_MODULE_MAGIC
+#endif
+
+#endif							/* UT_COMPAT_H */

@@ -1,0 +1,76 @@
+/*-------------------------------------------------------------------------
+ *
+ * postgrest.c
+ *	  How do we talk with PostgREST?
+ *
+ * Knows no endpoint and no token.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
+#include "utils/guc.h"
+
+#include "postgrest.h"
+#include "request.h"
+
+/* After a transaction a setting is empty, not absent: both mean unset. */
+static const char *
+get_setting(const char *name)
+{
+	const char *value = GetConfigOption(name, true, false);
+
+	return value == NULL || *value == '\0' ? NULL : value;
+}
+
+/*
+ * Local to the transaction: SetConfigOption would leave the value to the next
+ * requests of a pooled connection.
+ */
+static void
+set_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
+							 GUC_ACTION_LOCAL, true, 0, false);
+}
+
+bool
+ut_postgrest_is_calling(const char *function)
+{
+	const char *path = get_setting("request.path");
+
+	return path != NULL && strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
+}
+
+bool
+ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem)
+{
+	const char *setting = get_setting("request.headers");
+	Datum		blanked;
+
+	if (setting == NULL ||
+		!ut_request_read(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
+		!JB_ROOT_IS_OBJECT(*headers))
+		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
+							  "The setting request.headers holds no headers.");
+	blanked = DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(*headers),
+								  PointerGetDatum(cstring_to_text("authorization")));
+	set_setting("request.headers",
+				JsonbToCString(NULL, &DatumGetJsonbP(blanked)->root, -1));
+	return true;
+}
+
+void
+ut_postgrest_answer(int status, const char *headers)
+{
+	char		text[12];
+
+	pg_ltoa(status, text);
+	set_setting("response.status", text);
+	set_setting("response.headers", headers);
+}

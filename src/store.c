@@ -1,0 +1,161 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  Where are tokens kept?  Tokens, their scopes and events.
+ *
+ * Knows nothing of HTTP and JSON bodies.  The locking rule is in store.h.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+
+#include "compat.h"
+#include "store.h"
+#include "store_plan.h"
+#include "store_row.h"
+
+/*
+ * Sub-object of our extension that stands for the number of tokens.  No DDL
+ * and no user's advisory lock ever takes it.
+ */
+#define LIMIT_LOCK 1
+
+bool
+ut_store_lock_environment(const char *name)
+{
+	Datum		values[] = {CStringGetTextDatum(name)};
+	bool		found;
+
+	ut_store_open();
+	found = ut_store_run(UT_PLAN_LOCK_ENVIRONMENT, values, NULL, UT_VIEW_USUAL) > 0;
+	ut_store_close();
+	return found;
+}
+
+int
+ut_store_lock_projects(const UtScope *scope)
+{
+	Datum		values[] = {ut_row_text_array(scope->ids, scope->count)};
+	bool	   *known = palloc0(scope->count * sizeof(bool));
+	uint64		found;
+
+	ut_store_open();
+	found = ut_store_run(UT_PLAN_LOCK_PROJECTS, values, NULL, UT_VIEW_USUAL);
+	for (uint64 i = 0; i < found; i++)
+	{
+		bool		isnull;
+		Datum		ord = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
+
+		known[DatumGetInt64(ord) - 1] = true;
+	}
+	ut_store_close();
+	for (int i = 0; i < scope->count; i++)
+	{
+		if (!known[i])
+			return i;
+	}
+	return -1;
+}
+
+bool
+ut_store_is_below(int limit)
+{
+	Datum		values[] = {Int64GetDatum(limit)};
+	bool		isnull;
+	int64		count;
+
+	LockDatabaseObject(ExtensionRelationId, get_extension_oid("unleash_tokens", false),
+					   LIMIT_LOCK, ExclusiveLock);
+	ut_store_open();
+	ut_store_run(UT_PLAN_COUNT, values, NULL, UT_VIEW_LATEST);
+	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	ut_store_close();
+	return count < limit;
+}
+
+bool
+ut_store_insert(const UtToken *token, const char *created_by)
+{
+	Datum		values[9];
+	char		nulls[9] = "         ";
+	bool		inserted;
+
+	values[0] = CStringGetTextDatum(token->selector);
+	values[1] = ut_row_bytea(token->verifier, UT_VERIFIER_LEN);
+	values[2] = CStringGetTextDatum(token->name);
+	values[3] = CStringGetTextDatum(ut_token_type_names[token->type]);
+	values[4] = ut_row_text(token->environment, &nulls[4]);
+	values[5] = BoolGetDatum(token->scope.all);
+	values[6] = TimestampTzGetDatum(token->created_at);
+	values[7] = ut_row_time(token->expires_at, &nulls[7]);
+	values[8] = CStringGetTextDatum(created_by);
+
+	ut_store_open();
+	inserted = ut_store_run(UT_PLAN_INSERT, values, nulls, UT_VIEW_USUAL) > 0;
+	if (inserted && !token->scope.all)
+	{
+		Datum		scope[] = {values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
+
+		ut_store_run(UT_PLAN_INSERT_PROJECTS, scope, NULL, UT_VIEW_USUAL);
+	}
+	ut_store_close();
+	return inserted;
+}
+
+void
+ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
+				   Jsonb *data, Jsonb *pre_data)
+{
+	Datum		values[7];
+	char		nulls[7] = "       ";
+
+	values[0] = CStringGetTextDatum(type);
+	values[1] = CStringGetTextDatum(token->selector);
+	values[2] = CStringGetTextDatum(token->name);
+	values[3] = CStringGetTextDatum(actor->name);
+	values[4] = ut_row_text(actor->selector, &nulls[4]);
+	values[5] = PointerGetDatum(data);
+	values[6] = PointerGetDatum(pre_data);
+	nulls[5] = data == NULL ? 'n' : ' ';
+	nulls[6] = pre_data == NULL ? 'n' : ' ';
+
+	ut_store_open();
+	ut_store_run(UT_PLAN_INSERT_EVENT, values, nulls, UT_VIEW_USUAL);
+	ut_store_close();
+}
+
+/* The one token a plan finds. */
+static bool
+find_one(UtPlan plan, Datum key, UtToken *token)
+{
+	MemoryContext context = CurrentMemoryContext;
+	bool		found;
+
+	ut_store_open();
+	found = ut_store_run(plan, &key, NULL, UT_VIEW_LATEST_READ) > 0;
+	if (found)
+		ut_row_read_token(SPI_tuptable, 0, context, token);
+	ut_store_close();
+	return found;
+}
+
+bool
+ut_store_find(const char *selector, UtToken *token)
+{
+	return find_one(UT_PLAN_FIND, CStringGetTextDatum(selector), token);
+}
+
+bool
+ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
+{
+	return find_one(UT_PLAN_FIND_BY_VERIFIER, ut_row_bytea(verifier, UT_VERIFIER_LEN), token);
+}

@@ -1,0 +1,182 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_plan.c
+ *	  Which statements are there, and how is one run?  Every SQL statement of
+ *	  the extension stands here; each is planned once a session.
+ *
+ * All callers are SECURITY DEFINER with search_path = pg_catalog, pg_temp, so
+ * operators and functions are the server's; tables carry their schema.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "store_plan.h"
+
+#define MAX_ARGS 12
+
+/* The columns of UtToken, in the order in which read_token() takes them. */
+#define TOKEN_COLUMNS \
+	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
+	"CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
+	"SELECT p.project FROM unleash_tokens.api_token_project AS p " \
+	"WHERE p.selector = t.selector ORDER BY p.ord) END, " \
+	"t.created_at, t.expires_at, t.seen_at, t.alias "
+
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[MAX_ARGS];
+} Statement;
+
+static const Statement statements[UT_PLANS] = {
+	[UT_PLAN_VERSION] = {
+		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'unleash_tokens'",
+	0, {0}},
+	[UT_PLAN_LOCK_ENVIRONMENT] = {
+		"SELECT 1 FROM unleash_tokens.environment WHERE name = $1 FOR KEY SHARE",
+	1, {TEXTOID}},
+	[UT_PLAN_LOCK_PROJECTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
+		"JOIN unleash_tokens.project AS p ON p.id = u.id COLLATE \"C\" "
+		"ORDER BY p.id FOR KEY SHARE OF p",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_COUNT] = {
+		"SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token LIMIT $1) AS t",
+	1, {INT8OID}},
+	[UT_PLAN_INSERT] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
+		"environment, all_projects, created_at, expires_at, created_by) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING",
+		9, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TEXTOID}},
+	[UT_PLAN_INSERT_PROJECTS] = {
+		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
+		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",
+	2, {TEXTOID, TEXTARRAYOID}},
+	[UT_PLAN_INSERT_EVENT] = {
+		"INSERT INTO unleash_tokens.api_token_event "
+		"(type, selector, token_name, actor, actor_selector, data, pre_data) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID}},
+	[UT_PLAN_FIND] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector = $1",
+	1, {TEXTOID}},
+	[UT_PLAN_FIND_BY_VERIFIER] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.verifier = $1 AND t.by_verifier",
+	1, {BYTEAOID}},
+	[UT_PLAN_LOCK_SCOPED] = {
+		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"AND NOT all_projects ORDER BY selector FOR UPDATE",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_LOCK_ALL_SCOPED] = {
+		"SELECT FROM unleash_tokens.api_token WHERE NOT all_projects "
+		"ORDER BY selector FOR UPDATE",
+	0, {0}},
+	[UT_PLAN_FIND_SCOPELESS] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE NOT t.all_projects AND ($1 IS NULL OR t.selector = ANY ($1)) "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p "
+		"WHERE p.selector = t.selector) ORDER BY t.selector",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_DELETE] = {
+		"DELETE FROM unleash_tokens.api_token WHERE selector = $1",
+	1, {TEXTOID}},
+	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
+		"SELECT FROM unleash_tokens.project WHERE id = $1 AND origin = 'install' FOR UPDATE",
+	1, {TEXTOID}},
+	[UT_PLAN_DELETE_INSTALL_PROJECT] = {
+		"DELETE FROM unleash_tokens.project AS r WHERE r.id = $1 AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.project = r.id)",
+	1, {TEXTOID}},
+	[UT_PLAN_LOCK_INSTALL_ENVIRONMENT] = {
+		"SELECT FROM unleash_tokens.environment WHERE name = $1 AND origin = 'install' FOR UPDATE",
+	1, {TEXTOID}},
+	[UT_PLAN_DELETE_INSTALL_ENVIRONMENT] = {
+		"DELETE FROM unleash_tokens.environment AS r WHERE r.name = $1 AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
+	1, {TEXTOID}},
+};
+
+/* Plans live as long as the session; the server plans anew what DDL makes stale. */
+static SPIPlanPtr plans[UT_PLANS];
+
+/* Set when the versions were seen to agree; never reset. */
+static bool version_checked = false;
+
+static SPIPlanPtr get_plan(UtPlan plan);
+static void check_version(void);
+
+void
+ut_store_open(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	if (!version_checked)
+		check_version();
+}
+
+void
+ut_store_close(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not finish SPI");
+}
+
+uint64
+ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
+{
+	Snapshot	snapshot = view == UT_VIEW_USUAL ? InvalidSnapshot : GetLatestSnapshot();
+	int			result;
+
+	result = SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot,
+								  InvalidSnapshot, view == UT_VIEW_LATEST_READ, true, 0);
+	if (result < 0)
+		elog(ERROR, "could not run statement %d: %s", (int) plan,
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+/* Stored only once it is complete: an error in between leaves NULL. */
+static SPIPlanPtr
+get_plan(UtPlan plan)
+{
+	const Statement *statement = &statements[plan];
+	SPIPlanPtr	prepared;
+
+	if (plans[plan] != NULL)
+		return plans[plan];
+	prepared = SPI_prepare(statement->sql, statement->nargs, (Oid *) statement->argtypes);
+	if (prepared == NULL)
+		elog(ERROR, "could not prepare statement %d: %s", (int) plan,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(prepared);
+	plans[plan] = prepared;
+	return prepared;
+}
+
+/* The statements above are written for one version of the tables. */
+static void
+check_version(void)
+{
+	char	   *installed = NULL;
+
+	if (ut_store_run(UT_PLAN_VERSION, NULL, NULL, UT_VIEW_LATEST_READ) > 0)
+		installed = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (installed == NULL || strcmp(installed, UT_VERSION) != 0)
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library and SQL objects of unleash_tokens are of different versions"),
+				 errdetail("The library is version %s, the SQL objects are version %s.",
+						   UT_VERSION, installed ? installed : "unknown"),
+				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE; if that does not help, install the library of that version and start new sessions.")));
+	version_checked = true;
+}

@@ -1,0 +1,59 @@
+/*-------------------------------------------------------------------------
+ *
+ * store_plan.h
+ *	  Which statements are there, and how is one run?
+ *
+ * For the store's own files only.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_STORE_PLAN_H
+#define UT_STORE_PLAN_H
+
+#include "executor/spi.h"
+#include "utils/snapshot.h"
+
+typedef enum UtPlan
+{
+	UT_PLAN_VERSION,
+	UT_PLAN_LOCK_ENVIRONMENT,
+	UT_PLAN_LOCK_PROJECTS,
+	UT_PLAN_COUNT,
+	UT_PLAN_INSERT,
+	UT_PLAN_INSERT_PROJECTS,
+	UT_PLAN_INSERT_EVENT,
+	UT_PLAN_FIND,
+	UT_PLAN_FIND_BY_VERIFIER,
+	UT_PLAN_LOCK_SCOPED,
+	UT_PLAN_LOCK_ALL_SCOPED,
+	UT_PLAN_FIND_SCOPELESS,
+	UT_PLAN_DELETE,
+	UT_PLAN_LOCK_INSTALL_PROJECT,
+	UT_PLAN_DELETE_INSTALL_PROJECT,
+	UT_PLAN_LOCK_INSTALL_ENVIRONMENT,
+	UT_PLAN_DELETE_INSTALL_ENVIRONMENT
+} UtPlan;
+
+#define UT_PLANS (UT_PLAN_DELETE_INSTALL_ENVIRONMENT + 1)
+
+/* How a statement sees the tables. */
+typedef enum UtView
+{
+	UT_VIEW_USUAL,				/* as any statement of this transaction */
+	UT_VIEW_LATEST,				/* what is committed now; may write */
+	UT_VIEW_LATEST_READ			/* what is committed now, read only */
+} UtView;
+
+/*
+ * Connect to SPI for a store function, and leave it again.  The first call of
+ * a session checks that the SQL objects are of this library's version (55000).
+ */
+extern void ut_store_open(void);
+extern void ut_store_close(void);
+
+/* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
+extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
+
+#endif							/* UT_STORE_PLAN_H */

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * token.h
+ *	  What is a token?
+ *
+ * Types only; every room may include this and nothing is decided here.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_TOKEN_H
+#define UT_TOKEN_H
+
+#include "datatype/timestamp.h"
+
+#define UT_VERIFIER_LEN 32		/* bytes of a SHA-256 digest */
+
+/* A time that is not set: no expiry, never seen. */
+#define UT_TIME_UNSET DT_NOBEGIN
+
+typedef enum UtTokenType
+{
+	UT_TOKEN_CLIENT,
+	UT_TOKEN_BACKEND,
+	UT_TOKEN_FRONTEND,
+	UT_TOKEN_ADMIN
+} UtTokenType;
+
+#define UT_TOKEN_TYPES (UT_TOKEN_ADMIN + 1)
+
+/* As stored and shown; indexed by UtTokenType. */
+static const char *const ut_token_type_names[UT_TOKEN_TYPES] = {
+	"client", "backend", "frontend", "admin"
+};
+
+/* Which projects a token reaches.  Never "all" by absence. */
+typedef struct UtScope
+{
+	bool		all;			/* every project, also those to come */
+	int			count;			/* length of ids; 0 without all = refused */
+	char	  **ids;			/* in the order they were asked for */
+} UtScope;
+
+typedef struct UtToken
+{
+	char	   *selector;		/* public name, unique */
+	uint8		verifier[UT_VERIFIER_LEN];	/* SHA-256 of the whole secret */
+	char	   *name;			/* tokenName; not unique */
+	UtTokenType type;
+	char	   *environment;	/* NULL for admin: all environments */
+	UtScope		scope;
+	TimestampTz created_at;		/* cut to milliseconds */
+	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
+	TimestampTz seen_at;		/* UT_TIME_UNSET: not yet */
+	char	   *alias;			/* NULL, or as imported */
+} UtToken;
+
+/* On whose behalf something is done, for the events. */
+typedef struct UtActor
+{
+	const char *name;			/* the calling token's name, or the SQL role */
+	const char *selector;		/* the calling token; NULL for a SQL role */
+} UtActor;
+
+#endif							/* UT_TOKEN_H */

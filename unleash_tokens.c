@@ -1,0 +1,197 @@
+/*-------------------------------------------------------------------------
+ *
+ * unleash_tokens.c
+ *	  The front door: module magic, settings and every SQL-callable function.
+ *
+ * Each function unpacks its arguments, calls a room in src/ and packs the
+ * result.  doc/architecture.md tells which room answers which question.
+ *
+ * Knows no SQL text and no details of JSON.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include <limits.h>
+
+#include "commands/trigger.h"
+#include "executor/spi.h"
+#include "fmgr.h"
+#include "funcapi.h"
+#include "utils/builtins.h"
+#include "utils/guc.h"
+#include "utils/jsonb.h"
+#include "utils/rel.h"
+
+#include "answer.h"
+#include "caller.h"
+#include "compat.h"
+#include "postgrest.h"
+#include "problem.h"
+#include "request.h"
+#include "rest.h"
+#include "service.h"
+#include "store.h"
+
+UT_MODULE_MAGIC;
+
+void		_PG_init(void);
+
+PG_FUNCTION_INFO_V1(unleash_tokens_create_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_validate_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_list_refusals);
+PG_FUNCTION_INFO_V1(unleash_tokens_rest_api);
+PG_FUNCTION_INFO_V1(unleash_tokens_rest_api_get);
+PG_FUNCTION_INFO_V1(unleash_tokens_rest_read);
+PG_FUNCTION_INFO_V1(unleash_tokens_keep_registry);
+PG_FUNCTION_INFO_V1(unleash_tokens_delete_scopeless_tokens);
+
+void
+_PG_init(void)
+{
+	DefineCustomIntVariable("unleash_tokens.max_tokens",
+							"Sets the most tokens that may exist in a database.",
+							"Expired tokens count too. 0 means no limit.",
+							&ut_max_tokens,
+							0, 0, INT_MAX,
+							PGC_SUSET, 0, NULL, NULL, NULL);
+	MarkGUCPrefixReserved("unleash_tokens");
+}
+
+/* ---- SQL door ---- */
+
+Datum
+unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	StringInfoData json;
+	UtCreate	create;
+	UtToken		token;
+	char	   *secret;
+	UtProblem	problem;
+
+	if (!ut_request_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &create, &problem) ||
+		!ut_service_create(&create, &actor, &token, &secret, &problem))
+		ut_problem_raise(&problem);
+
+	if (ut_postgrest_is_calling("create_api_token"))
+		ut_postgrest_answer(201, psprintf("[{\"Location\":\"/api/admin/api-tokens/%s\"},"
+										  "{\"Cache-Control\":\"no-store\"}]", token.selector));
+	initStringInfo(&json);
+	ut_answer_token(&json, &token, secret);
+	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+}
+
+Datum
+unleash_tokens_validate_api_token(PG_FUNCTION_ARGS)
+{
+	text	   *secret = PG_GETARG_TEXT_PP(0);
+	StringInfoData json;
+	UtToken		token;
+
+	if (!ut_service_validate(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret), &token))
+		PG_RETURN_NULL();
+	initStringInfo(&json);
+	ut_answer_validation(&json, &token);
+	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+}
+
+Datum
+unleash_tokens_list_refusals(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+
+	InitMaterializedSRF(fcinfo, 0);
+	for (int i = 0; i < UT_PROBLEMS; i++)
+	{
+		const UtProblemKind *kind = ut_problem_kind((UtProblemId) i);
+		Datum		values[5];
+		bool		nulls[5] = {false};
+
+		values[0] = CStringGetTextDatum(kind->name);
+		values[1] = Int32GetDatum(kind->status);
+		values[2] = CStringGetTextDatum(unpack_sql_state(kind->sqlstate));
+		values[3] = CStringGetTextDatum(kind->message);
+		values[4] = CStringGetTextDatum(kind->hint);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+/* ---- REST door ---- */
+
+Datum
+unleash_tokens_rest_api(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BYTEA_P(ut_rest_answer(PG_ARGISNULL(0) ? NULL : PG_GETARG_BYTEA_PP(0), false));
+}
+
+Datum
+unleash_tokens_rest_api_get(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BYTEA_P(ut_rest_answer(NULL, false));
+}
+
+Datum
+unleash_tokens_rest_read(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_BYTEA_P(ut_rest_answer(PG_ARGISNULL(0) ? NULL : PG_GETARG_BYTEA_PP(0), true));
+}
+
+/* ---- Triggers ---- */
+
+/*
+ * A trigger can be put on any table by who owns that; ours expect their own.
+ */
+static TriggerData *
+expect_trigger(FunctionCallInfo fcinfo)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function can only be called by the triggers of unleash_tokens")));
+	return (TriggerData *) fcinfo->context;
+}
+
+/*
+ * A row that CREATE EXTENSION made is marked as the user's by any change, and
+ * gives way to an incoming row of its key.  A row "removed" comes out of a
+ * dump only, and says that the source had it no more.
+ */
+Datum
+unleash_tokens_keep_registry(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = expect_trigger(fcinfo);
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		is_project = SPI_fnumber(desc, "id") == 1;
+	int			origin = SPI_fnumber(desc, "origin");
+	bool		isnull;
+	Datum		value = CStringGetTextDatum("user");
+	char	   *stated;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_newtuple, desc, 1,
+														 &origin, &value, &(bool) {false}));
+	value = SPI_getbinval(trigger->tg_trigtuple, desc, 1, &isnull);
+	if (isnull)
+		return PointerGetDatum(trigger->tg_trigtuple);
+	ut_store_yield_registry(is_project, value);
+	stated = SPI_getvalue(trigger->tg_trigtuple, desc, origin);
+	if (stated != NULL && strcmp(stated, "removed") == 0)
+		return PointerGetDatum(NULL);
+	return PointerGetDatum(trigger->tg_trigtuple);
+}
+
+Datum
+unleash_tokens_delete_scopeless_tokens(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = expect_trigger(fcinfo);
+	UtActor		actor = ut_caller_sql_actor();
+	int			count;
+	UtToken    *tokens = ut_store_delete_scopeless(trigger, &count);
+
+	ut_service_report_scopeless(tokens, count, &actor);
+	return PointerGetDatum(NULL);
+}
