@@ -229,6 +229,41 @@ CREATE FUNCTION unleash_tokens.validate_api_token(secret text) RETURNS jsonb
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_token';
 
+CREATE FUNCTION unleash_tokens.validate_api_tokens(
+	secrets text[],
+	OUT ordinal bigint, OUT selector text, OUT token_name text, OUT type text,
+	OUT projects text[], OUT environment text, OUT expires_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_tokens';
+
+CREATE FUNCTION unleash_tokens.get_all_api_tokens() RETURNS jsonb
+LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_all_api_tokens';
+
+CREATE FUNCTION unleash_tokens.get_api_tokens_by_name(name text) RETURNS jsonb
+LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_api_tokens_by_name';
+
+CREATE FUNCTION unleash_tokens.update_api_token(token text, changes jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_update_api_token';
+
+CREATE FUNCTION unleash_tokens.delete_api_token(token text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_delete_api_token';
+
+CREATE FUNCTION unleash_tokens.import_api_tokens(tokens jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_import_api_tokens';
+
+CREATE FUNCTION unleash_tokens.purge_expired(older_than interval) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_purge_expired';
+
+CREATE FUNCTION unleash_tokens.purge_events(older_than interval) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_purge_events';
+
 CREATE FUNCTION unleash_tokens.list_refusals(
 	OUT name text, OUT status integer, OUT sqlstate text,
 	OUT message text, OUT hint text) RETURNS SETOF record
@@ -237,7 +272,52 @@ AS 'MODULE_PATHNAME', 'unleash_tokens_list_refusals';
 
 COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
 COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted. Sees every committed change at once, in any isolation level.';
+COMMENT ON FUNCTION unleash_tokens.validate_api_tokens(text[]) IS 'The same for many secrets at once: a row for each valid one, with its place in the array.';
+COMMENT ON FUNCTION unleash_tokens.get_all_api_tokens() IS 'Every token as {"tokens": [...]} by createdAt and selector; secret holds the selector. Error 54000 above 256 MB: read the view api_tokens.';
+COMMENT ON FUNCTION unleash_tokens.get_api_tokens_by_name(text) IS 'The tokens of that name, and the one of that selector, as get_all_api_tokens() shows them.';
+COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Sets the expiry of the token that a selector or a full secret names from {"expiresAt"}, null clears it; the changed token, or NULL when there is none. Error: 22023 for a bad request.';
+COMMENT ON FUNCTION unleash_tokens.delete_api_token(text) IS 'Deletes the token that a selector or a full secret names, at once and for good; false when there is none.';
+COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secrets of another Unleash valid here: takes what its GET list returns, or objects with selector and verifier; keeps digests only. Reports {"imported", "unchanged", "refused": [...], "weak": [...]}; a second run changes nothing.';
+COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many.';
+COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many.';
 COMMENT ON FUNCTION unleash_tokens.list_refusals() IS 'Every refusal there is: error name, HTTP status, SQLSTATE, message and hint.';
+
+CREATE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
+	SELECT t.selector, t.token_name, t.type, t.environment,
+		   CASE WHEN t.all_projects THEN ARRAY['*']
+				ELSE ARRAY(SELECT p.project::text FROM unleash_tokens.api_token_project AS p
+						   WHERE p.selector OPERATOR(pg_catalog.=) t.selector ORDER BY p.ord)
+		   END AS projects,
+		   t.all_projects, t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, t.created_by
+	FROM unleash_tokens.api_token AS t;
+
+CREATE VIEW unleash_tokens.api_token_events WITH (security_barrier) AS
+	SELECT e.id, e.at, e.type, e.selector, e.token_name, e.actor, e.actor_selector, e.data, e.pre_data
+	FROM unleash_tokens.api_token_event AS e;
+
+COMMENT ON VIEW unleash_tokens.api_tokens IS 'The tokens without their verifiers, to filter, order and page.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.selector IS 'Public name of the token.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.token_name IS 'What the token is called; not unique.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.type IS 'client, backend, frontend or admin.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.environment IS 'The one environment of the token; NULL for type admin, which reaches all.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.projects IS 'The projects it reaches in the order they were given; {*} for all, {} for none.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.all_projects IS 'Whether it reaches every project.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.by_verifier IS 'True for an imported secret without a selector of its own.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.created_at IS 'When the token was made.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.expires_at IS 'From this time on the token is refused; NULL = never.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.seen_at IS 'When the token was last used; NULL = not yet.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.alias IS 'A former secret''s alias, as imported; not a credential.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.created_by IS 'Name of the token or SQL role that made it.';
+COMMENT ON VIEW unleash_tokens.api_token_events IS 'What happened to tokens, and who did it.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.id IS 'Rises with every event; gaps are normal.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.at IS 'When it happened.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, api-token-updated or api-token-deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.selector IS 'The token it happened to.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.token_name IS 'The name of that token.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.actor IS 'Who did it: the name of the calling token, or the SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.actor_selector IS 'The calling token; NULL for a SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.data IS 'The token afterwards; NULL when it was deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.pre_data IS 'The token before; NULL when it was made.';
 
 -- ===========================================================================
 -- The REST door: one router, called by PostgREST behind nginx

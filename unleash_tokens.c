@@ -24,16 +24,19 @@
 #include "utils/guc.h"
 #include "utils/jsonb.h"
 #include "utils/rel.h"
+#include "utils/timestamp.h"
 
 #include "answer.h"
 #include "caller.h"
 #include "compat.h"
+#include "import.h"
 #include "postgrest.h"
 #include "problem.h"
 #include "request.h"
 #include "rest.h"
 #include "service.h"
 #include "store.h"
+#include "store_row.h"
 
 UT_MODULE_MAGIC;
 
@@ -41,6 +44,14 @@ void		_PG_init(void);
 
 PG_FUNCTION_INFO_V1(unleash_tokens_create_api_token);
 PG_FUNCTION_INFO_V1(unleash_tokens_validate_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_get_all_api_tokens);
+PG_FUNCTION_INFO_V1(unleash_tokens_get_api_tokens_by_name);
+PG_FUNCTION_INFO_V1(unleash_tokens_update_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_delete_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_validate_api_tokens);
+PG_FUNCTION_INFO_V1(unleash_tokens_import_api_tokens);
+PG_FUNCTION_INFO_V1(unleash_tokens_purge_expired);
+PG_FUNCTION_INFO_V1(unleash_tokens_purge_events);
 PG_FUNCTION_INFO_V1(unleash_tokens_list_refusals);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api_get);
@@ -77,8 +88,15 @@ unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 		ut_problem_raise(&problem);
 
 	if (ut_postgrest_is_calling("create_api_token"))
-		ut_postgrest_answer(201, psprintf("[{\"Location\":\"/api/admin/api-tokens/%s\"},"
-										  "{\"Cache-Control\":\"no-store\"}]", token.selector));
+	{
+		StringInfoData headers;
+
+		initStringInfo(&headers);
+		ut_postgrest_add_header(&headers, "Location",
+								psprintf("/api/admin/api-tokens/%s", token.selector));
+		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
+		ut_postgrest_answer(201, &headers);
+	}
 	initStringInfo(&json);
 	ut_answer_token(&json, &token, secret);
 	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
@@ -96,6 +114,111 @@ unleash_tokens_validate_api_token(PG_FUNCTION_ARGS)
 	initStringInfo(&json);
 	ut_answer_validation(&json, &token);
 	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+}
+
+/* All tokens, or those of a name, as jsonb. */
+static Datum
+list_as_jsonb(const char *name)
+{
+	StringInfoData json;
+	UtProblem	problem;
+
+	initStringInfo(&json);
+	if (!ut_service_list(name, &json, &problem))
+		ut_problem_raise(&problem);
+	return JsonbPGetDatum(ut_answer_jsonb(&json));
+}
+
+Datum
+unleash_tokens_get_all_api_tokens(PG_FUNCTION_ARGS)
+{
+	return list_as_jsonb(NULL);
+}
+
+Datum
+unleash_tokens_get_api_tokens_by_name(PG_FUNCTION_ARGS)
+{
+	return list_as_jsonb(text_to_cstring(PG_GETARG_TEXT_PP(0)));
+}
+
+Datum
+unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	TimestampTz expires_at;
+	UtProblem	problem;
+	UtToken		token;
+	StringInfoData json;
+
+	if (!ut_request_update(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &expires_at, &problem))
+		ut_problem_raise(&problem);
+	if (PG_ARGISNULL(0) ||
+		!ut_service_update(text_to_cstring(PG_GETARG_TEXT_PP(0)), expires_at, &actor, &token))
+		PG_RETURN_NULL();
+	initStringInfo(&json);
+	ut_answer_token(&json, &token, NULL);
+	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+}
+
+Datum
+unleash_tokens_delete_api_token(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+
+	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
+				   ut_service_delete(text_to_cstring(PG_GETARG_TEXT_PP(0)), &actor));
+}
+
+/* One row for each valid secret, with its place in the array. */
+Datum
+unleash_tokens_validate_api_tokens(PG_FUNCTION_ARGS)
+{
+	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
+	int			count;
+	char	  **secrets = ut_row_read_texts(PG_GETARG_ARRAYTYPE_P(0), &count);
+	bool	   *valid = palloc(Max(count, 1) * sizeof(bool));
+	UtToken    *tokens = palloc_extended(Max(count, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
+
+	InitMaterializedSRF(fcinfo, 0);
+	ut_service_validate_all(secrets, count, valid, tokens);
+	for (int i = 0; i < count; i++)
+	{
+		Datum		values[7];
+		bool		nulls[7] = {false};
+
+		if (!valid[i])
+			continue;
+		values[0] = Int64GetDatum(i + 1);
+		ut_row_write_validation(&tokens[i], values + 1, nulls + 1);
+		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
+	}
+	return (Datum) 0;
+}
+
+Datum
+unleash_tokens_import_api_tokens(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	Jsonb	   *report;
+	UtProblem	problem;
+
+	if (!ut_import_tokens(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &report, &problem))
+		ut_problem_raise(&problem);
+	PG_RETURN_JSONB_P(report);
+}
+
+Datum
+unleash_tokens_purge_expired(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+
+	PG_RETURN_INT64(ut_service_purge(PG_GETARG_INTERVAL_P(0), &actor));
+}
+
+Datum
+unleash_tokens_purge_events(PG_FUNCTION_ARGS)
+{
+	PG_RETURN_INT64(ut_store_delete_events(PG_GETARG_INTERVAL_P(0)));
 }
 
 Datum

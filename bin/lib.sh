@@ -77,9 +77,7 @@ install_quietly() (
 		apt_get update || die "apt-get update failed"
 		apt_get install "$@" || die "apt-get install failed"
 	fi
-	if [ -z "$had_nginx" ] && have systemctl; then
-		systemctl disable nginx >/dev/null 2>&1 || true
-	fi
+	[ -n "$had_nginx" ] || update-rc.d nginx disable >/dev/null 2>&1 || true
 )
 
 apt_get() { apt-get -y -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 --no-install-recommends "$@" </dev/null; }
@@ -152,7 +150,7 @@ build_tree() {
 	as_server rm -rf "$build"
 	as_server mkdir "$build"
 	source_archive | as_server tar -C "$build" -xmf -
-	if ! as_server make -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" all install 2>&1 |
+	if ! as_server make -s -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" all install 2>&1 |
 		put_file "$build/build.log"; then
 		tail -n 40 "$build/build.log" >&2
 		die "the build failed"

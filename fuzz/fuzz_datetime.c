@@ -7,9 +7,13 @@
  *
  *-------------------------------------------------------------------------
  */
+#define _POSIX_C_SOURCE 200809L /* gmtime_r */
+
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "../src/datetime.h"
 
@@ -22,6 +26,23 @@ static bool
 is_digit(char c)
 {
 	return c >= '0' && c <= '9';
+}
+
+/* The C library writes the same second. */
+static void
+check_library(int64_t ms, const char *out)
+{
+	time_t		second = (time_t) ((ms - UT_DATETIME_MIN) / 1000 +
+								   UT_DATETIME_MIN / 1000);
+	char		text[128];
+	struct tm	tm;
+
+	MUST(gmtime_r(&second, &tm) != NULL);
+	snprintf(text, sizeof(text), "%04d-%02d-%02dT%02d:%02d:%02d.%03dZ",
+			 tm.tm_year + 1900, tm.tm_mon + 1, tm.tm_mday,
+			 tm.tm_hour, tm.tm_min, tm.tm_sec,
+			 (int) (ms - (int64_t) second * 1000));
+	MUST(strcmp(text, out) == 0);
 }
 
 /* A written date-time has its form, its length and its own value again. */
@@ -39,6 +60,7 @@ check_format(int64_t ms)
 	MUST(out[UT_DATETIME_LEN] == '\0');
 	MUST(ut_datetime_parse(out, UT_DATETIME_LEN, &again));
 	MUST(again == ms);
+	check_library(ms, out);
 	free(out);
 }
 
@@ -71,6 +93,8 @@ check_taken(const char *text, size_t len, int64_t ms)
 		else if (form[i] != '?')
 			MUST(text[i] == form[i]);
 	}
+	MUST(memcmp(text + 11, "23", 2) <= 0);
+	MUST(text[14] <= '5' && text[17] <= '5');
 	MUST(text[10] == 'T' || text[10] == 't' || text[10] == ' ');
 	MUST(ms >= UT_DATETIME_MIN && ms <= UT_DATETIME_MAX);
 	check_format(ms);

@@ -138,6 +138,19 @@ ut_answer_validation(StringInfo out, const UtToken *token)
 }
 
 void
+ut_answer_edge(StringInfo out, const UtToken *token, const char *secret)
+{
+	UtTokenType type = token->type == UT_TOKEN_BACKEND ? UT_TOKEN_CLIENT : token->type;
+
+	appendStringInfoChar(out, '{');
+	append_text(out, "token", secret);
+	append_text(out, "type", ut_token_type_names[type]);
+	append_projects(out, &token->scope);
+	append_text(out, "environment", shown_environment(token));
+	appendStringInfoChar(out, '}');
+}
+
+void
 ut_answer_problem(StringInfo out, const UtProblem *problem)
 {
 	const UtProblemKind *kind = ut_problem_kind(problem->id);

@@ -25,6 +25,9 @@ extern void ut_answer_token(StringInfo out, const UtToken *token, const char *se
 /* Append what validate_api_token says of a token. */
 extern void ut_answer_validation(StringInfo out, const UtToken *token);
 
+/* Append a token as Unleash Edge reads it, which knows no type backend. */
+extern void ut_answer_edge(StringInfo out, const UtToken *token, const char *secret);
+
 /* Append a refusal as {"id","name","message","details"}; id is a new UUID. */
 extern void ut_answer_problem(StringInfo out, const UtProblem *problem);
 

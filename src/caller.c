@@ -40,6 +40,39 @@ ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem)
 	return true;
 }
 
+static UtTokenType
+family(UtTokenType type)
+{
+	return type == UT_TOKEN_BACKEND ? UT_TOKEN_CLIENT : type;
+}
+
+static bool
+reaches_project(const UtToken *caller, const char *project)
+{
+	for (int i = 0; i < caller->scope.count; i++)
+	{
+		if (strcmp(caller->scope.ids[i], project) == 0)
+			return true;
+	}
+	return caller->scope.all;
+}
+
+bool
+ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
+{
+	if (need->has_type && family(need->type) != family(caller->type))
+		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
+							  "The token is of type %s.", ut_token_type_names[caller->type]);
+	if (need->project != NULL && !reaches_project(caller, need->project))
+		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
+							  "The token does not reach the project.");
+	if (need->environment != NULL && caller->environment != NULL &&
+		strcmp(need->environment, caller->environment) != 0)
+		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
+							  "The token belongs to another environment.");
+	return true;
+}
+
 UtActor
 ut_caller_token_actor(const UtToken *caller)
 {

@@ -11,6 +11,7 @@
 #define UT_CALLER_H
 
 #include "problem.h"
+#include "request.h"
 #include "token.h"
 
 /*
@@ -21,6 +22,12 @@ extern bool ut_caller_identify(const char *key, UtToken *caller, UtProblem *prob
 
 /* The same, and it must be of type admin. */
 extern bool ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem);
+
+/*
+ * Is the token of that type, and does it reach that project and environment?
+ * client and backend are one family.
+ */
+extern bool ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem);
 
 /* Who acts: the calling token, or the SQL role outside SECURITY DEFINER. */
 extern UtActor ut_caller_token_actor(const UtToken *caller);

@@ -33,8 +33,7 @@ typedef struct UtReply
 {
 	int			status;
 	StringInfoData body;		/* JSON in the server's encoding, or empty */
-	const char *location;		/* header Location, or NULL */
-	const char *allow;			/* header Allow, or NULL */
+	StringInfoData headers;		/* see ut_postgrest_add_header */
 } UtReply;
 
 /* False and a problem: nothing was written. */

@@ -15,8 +15,10 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/guc.h"
+#include "utils/json.h"
 
 #include "postgrest.h"
+#include "field.h"
 #include "request.h"
 
 /* After a transaction a setting is empty, not absent: both mean unset. */
@@ -54,7 +56,7 @@ ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem)
 	Datum		blanked;
 
 	if (setting == NULL ||
-		!ut_request_read(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
+		!ut_field_read_json(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
 		!JB_ROOT_IS_OBJECT(*headers))
 		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
 							  "The setting request.headers holds no headers.");
@@ -66,11 +68,21 @@ ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem)
 }
 
 void
-ut_postgrest_answer(int status, const char *headers)
+ut_postgrest_add_header(StringInfo headers, const char *name, const char *value)
+{
+	appendStringInfoString(headers, headers->len == 0 ? "{" : ",{");
+	escape_json(headers, name);
+	appendStringInfoChar(headers, ':');
+	escape_json(headers, value);
+	appendStringInfoChar(headers, '}');
+}
+
+void
+ut_postgrest_answer(int status, StringInfo headers)
 {
 	char		text[12];
 
 	pg_ltoa(status, text);
 	set_setting("response.status", text);
-	set_setting("response.headers", headers);
+	set_setting("response.headers", psprintf("[%s]", headers->data));
 }

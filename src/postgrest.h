@@ -14,6 +14,7 @@
 #ifndef UT_POSTGREST_H
 #define UT_POSTGREST_H
 
+#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
 #include "problem.h"
@@ -27,10 +28,10 @@ extern bool ut_postgrest_is_calling(const char *function);
  */
 extern bool ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem);
 
-/*
- * Set status and headers of the answer; headers is a JSON array of one-key
- * objects.
- */
-extern void ut_postgrest_answer(int status, const char *headers);
+/* Add a header to those of an answer; headers starts as an empty StringInfo. */
+extern void ut_postgrest_add_header(StringInfo headers, const char *name, const char *value);
+
+/* Set status and headers of the answer. */
+extern void ut_postgrest_answer(int status, StringInfo headers);
 
 #endif							/* UT_POSTGREST_H */

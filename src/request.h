@@ -28,24 +28,35 @@ typedef struct UtCreate
 	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
 } UtCreate;
 
-/*
- * Read JSON in the given encoding into *body.  No bytes at all count as {}, as
- * Unleash has it (A-body-07).  False and a problem when they cannot be read;
- * nothing is raised and nothing is logged.
- */
-extern bool ut_request_read(const char *bytes, int len, int encoding,
-							Jsonb **body, UtProblem *problem);
-
-/* The value of a key when it is a string, else NULL. */
-extern char *ut_request_get_string(Jsonb *body, const char *key);
-
 /* Read the body of create by the rules of doc/reference.md, in their order. */
 extern bool ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem);
 
 /*
- * A sent text as it may be shown again: a JSON string, cut short, and of a
- * secret only its public part.
+ * Read the body of update: expiresAt, required; null clears the expiry.  Other
+ * keys are ignored.
  */
-extern const char *ut_request_show(const char *text, int len);
+extern bool ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
+
+/*
+ * Read the body of /edge/validate: {"tokens": [...]}, at most 1,000.  Elements
+ * that are no strings but other single values become NULL: Unleash ignores
+ * them (A-edge-11).
+ */
+extern bool ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem);
+
+/* What /auth asks of a token; NULL and has_type false: nothing. */
+typedef struct UtNeed
+{
+	bool		has_type;
+	UtTokenType type;
+	char	   *project;
+	char	   *environment;
+} UtNeed;
+
+/* Read the query of /auth from a request target. */
+extern bool ut_request_need(const char *target, UtNeed *need, UtProblem *problem);
+
+/* The token type of a name in any case; false when there is none. */
+extern bool ut_request_type(const char *name, UtTokenType *type);
 
 #endif							/* UT_REQUEST_H */

@@ -16,19 +16,20 @@
 #include "postgres.h"
 
 #include "mb/pg_wchar.h"
-#include "utils/json.h"
 
 #include "answer.h"
 #include "caller.h"
 #include "compat.h"
+#include "encoding.h"
 #include "endpoint.h"
+#include "field.h"
 #include "postgrest.h"
 #include "request.h"
 #include "rest.h"
 #include "wire.h"
 
 static bool answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem);
-static bytea *finish(const UtReply *reply);
+static bytea *finish(UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
 static const char *list_methods(const UtRoute *route);
@@ -46,6 +47,7 @@ ut_rest_answer(bytea *body, bool only_read)
 	UtProblem	problem;
 
 	initStringInfo(&reply.body);
+	initStringInfo(&reply.headers);
 	if (!read_request(&request, &problem) ||
 		!answer(&request, only_read, &reply, &problem))
 		refuse(&reply, &problem);
@@ -60,11 +62,11 @@ read_request(UtRequest *request, UtProblem *problem)
 
 	if (!ut_postgrest_take_headers(&headers, problem))
 		return false;
-	request->method = ut_request_get_string(headers, "x-original-method");
-	request->target = ut_request_get_string(headers, "x-original-uri");
-	request->key = ut_request_get_string(headers, "authorization");
-	request->content_type = ut_request_get_string(headers, "x-original-content-type");
-	request->content_encoding = ut_request_get_string(headers, "x-original-content-encoding");
+	request->method = ut_field_get_string(headers, "x-original-method");
+	request->target = ut_field_get_string(headers, "x-original-uri");
+	request->key = ut_field_get_string(headers, "authorization");
+	request->content_type = ut_field_get_string(headers, "x-original-content-type");
+	request->content_encoding = ut_field_get_string(headers, "x-original-content-encoding");
 	if (request->method == NULL || request->target == NULL)
 		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
 							  "The headers X-Original-Method and X-Original-URI are missing.");
@@ -84,10 +86,12 @@ answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
 		return ut_problem_set(problem, UT_PROBLEM_PATH, NULL, "No endpoint has this path.");
 	if (route == NULL)
 	{
-		reply->allow = list_methods(path);
+		const char *methods = list_methods(path);
+
+		ut_postgrest_add_header(&reply->headers, "Allow", methods);
 		if (strcmp(request->method, "OPTIONS") != 0)
 			return ut_problem_set(problem, UT_PROBLEM_METHOD, NULL,
-								  "This path takes the methods %s.", reply->allow);
+								  "This path takes the methods %s.", methods);
 		reply->status = 204;
 		return true;
 	}
@@ -161,22 +165,24 @@ list_methods(const UtRoute *route)
 	return list.data;
 }
 
-/* Percent-decoding may give any bytes: only UTF-8 goes on, in our encoding. */
+/* Percent-decoding may give any bytes: only text of our encoding goes on. */
 static bool
 read_item(UtRequest *request, UtProblem *problem)
 {
 	size_t		len;
-	char	   *item;
+	char	   *bytes;
 
 	if (request->item == NULL)
 		return true;
-	item = palloc(strlen(request->item) + 1);
-	if (!ut_wire_unescape(request->item, strlen(request->item), item, &len) ||
-		!pg_verify_mbstr(PG_UTF8, item, len, true))
-		return ut_problem_set(problem, UT_PROBLEM_PATH_ENCODING, NULL,
-							  "The last segment of the path cannot be decoded.");
-	request->item = pg_any_to_server(item, len, PG_UTF8);
-	return true;
+	bytes = palloc(strlen(request->item) + 1);
+	if (ut_wire_unescape(request->item, strlen(request->item), bytes, &len))
+	{
+		request->item = ut_encoding_from_utf8(bytes, len);
+		if (request->item != NULL)
+			return true;
+	}
+	return ut_problem_set(problem, UT_PROBLEM_PATH_ENCODING, NULL,
+						  "The last segment of the path cannot be decoded.");
 }
 
 static bool
@@ -192,18 +198,18 @@ read_body(UtRequest *request, UtProblem *problem)
 		case UT_MEDIA_CHARSET:
 			return ut_problem_set(problem, UT_PROBLEM_CHARSET, NULL,
 								  "You sent the content type %s.",
-								  ut_request_show(type, strlen(type)));
+								  ut_field_show(type, strlen(type)));
 		case UT_MEDIA_OTHER:
 			return ut_problem_set(problem, UT_PROBLEM_MEDIA, NULL,
 								  *type == '\0' ? "You sent no content type." :
 								  "You sent the content type %s.",
-								  ut_request_show(type, strlen(type)));
+								  ut_field_show(type, strlen(type)));
 	}
 	if (!ut_wire_is_identity(encoding, strlen(encoding)))
 		return ut_problem_set(problem, UT_PROBLEM_ENCODING, NULL,
 							  "You sent the content encoding %s.",
-							  ut_request_show(encoding, strlen(encoding)));
-	return ut_request_read(request->bytes == NULL ? "" : VARDATA_ANY(request->bytes),
+							  ut_field_show(encoding, strlen(encoding)));
+	return ut_field_read_json(request->bytes == NULL ? "" : VARDATA_ANY(request->bytes),
 						   request->bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(request->bytes),
 						   PG_UTF8, &request->body, problem);
 }
@@ -216,38 +222,29 @@ refuse(UtReply *reply, const UtProblem *problem)
 	ut_answer_problem(&reply->body, problem);
 }
 
-static void
-add_header(StringInfo headers, const char *name, const char *value)
-{
-	appendStringInfoString(headers, headers->len == 0 ? "[{" : ",{");
-	escape_json(headers, name);
-	appendStringInfoChar(headers, ':');
-	escape_json(headers, value);
-	appendStringInfoChar(headers, '}');
-}
-
 /* Status and headers to PostgREST, the body as the bytes to send. */
 static bytea *
-finish(const UtReply *reply)
+finish(UtReply *reply)
 {
-	StringInfoData headers;
-	char	   *text = pg_server_to_any(reply->body.data, reply->body.len, PG_UTF8);
-	size_t		len = text == reply->body.data ? (size_t) reply->body.len : strlen(text);
-	bytea	   *bytes = palloc(VARHDRSZ + len);
+	size_t		len;
+	char	   *utf8 = ut_encoding_to_utf8(reply->body.data, reply->body.len, &len);
+	bytea	   *bytes;
 
-	initStringInfo(&headers);
-	add_header(&headers, "Content-Type", "application/json; charset=utf-8");
-	add_header(&headers, "Cache-Control", "no-store");
-	if (reply->location != NULL)
-		add_header(&headers, "Location", reply->location);
-	if (reply->allow != NULL)
-		add_header(&headers, "Allow", reply->allow);
+	if (utf8 == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("could not convert an answer to UTF-8")));
+	if (reply->body.len > 0)
+		ut_postgrest_add_header(&reply->headers, "Content-Type", "application/json; charset=utf-8");
+	else
+		ut_postgrest_add_header(&reply->headers, "Content-Type", "text/plain");
+	ut_postgrest_add_header(&reply->headers, "Cache-Control", "no-store");
 	if (reply->status == 401)
-		add_header(&headers, "WWW-Authenticate", "Bearer");
-	appendStringInfoChar(&headers, ']');
-	ut_postgrest_answer(reply->status, headers.data);
+		ut_postgrest_add_header(&reply->headers, "WWW-Authenticate", "Bearer");
+	ut_postgrest_answer(reply->status, &reply->headers);
 
+	bytes = palloc(VARHDRSZ + len);
 	SET_VARSIZE(bytes, VARHDRSZ + len);
-	memcpy(VARDATA(bytes), text, len);
+	memcpy(VARDATA(bytes), utf8, len);
 	return bytes;
 }

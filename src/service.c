@@ -11,14 +11,14 @@
  */
 #include "postgres.h"
 
-#include "catalog/namespace.h"
 #include "lib/stringinfo.h"
-#include "mb/pg_wchar.h"
 #include "miscadmin.h"
 
 #include "answer.h"
 #include "clock.h"
 #include "crypto.h"
+#include "encoding.h"
+#include "field.h"
 #include "secret.h"
 #include "service.h"
 #include "store.h"
@@ -29,7 +29,6 @@ static bool check_create(const UtCreate *create, UtProblem *problem);
 static char *compose_secret(const UtToken *token, int64 ms, uint8 *verifier);
 static void report(const char *type, const UtToken *before, const UtToken *after,
 				   const UtActor *actor);
-static char *to_utf8(const char *text, size_t len, size_t *utf8_len);
 
 bool
 ut_service_create(const UtCreate *create, const UtActor *actor,
@@ -72,7 +71,7 @@ check_create(const UtCreate *create, UtProblem *problem)
 	if (create->environment != NULL && !ut_store_lock_environment(create->environment))
 		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_UNKNOWN, "/body/environment",
 							  "There is no environment %s.",
-							  ut_request_show(create->environment, strlen(create->environment)));
+							  ut_field_show(create->environment, strlen(create->environment)));
 	if (ut_max_tokens > 0 && !ut_store_is_below(ut_max_tokens))
 		return ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL,
 							  "At most %d tokens are allowed.", ut_max_tokens);
@@ -83,7 +82,7 @@ check_create(const UtCreate *create, UtProblem *problem)
 		return true;
 	return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, "/body/projects",
 						  "There is no project %s.",
-						  ut_request_show(create->scope.ids[unknown],
+						  ut_field_show(create->scope.ids[unknown],
 										  strlen(create->scope.ids[unknown])));
 }
 
@@ -100,7 +99,7 @@ compose_secret(const UtToken *token, int64 ms, uint8 *verifier)
 								  scope->all ? "*" : scope->count == 1 ? scope->ids[0] : "[]",
 								  token->environment == NULL ? "*" : token->environment);
 	size_t		prefix_len;
-	char	   *utf8_prefix = to_utf8(prefix, strlen(prefix), &prefix_len);
+	char	   *utf8_prefix = ut_encoding_to_utf8(prefix, strlen(prefix), &prefix_len);
 	size_t		size = prefix_len + UT_SECRET_TAIL + 1;
 	char	   *utf8 = palloc(size);
 	size_t		len;
@@ -119,58 +118,183 @@ compose_secret(const UtToken *token, int64 ms, uint8 *verifier)
 	return secret;
 }
 
-/*
- * Text of the server's encoding in UTF-8, or NULL when it has no such form.
- * A database without an encoding (SQL_ASCII) keeps bytes: they stay as they are.
- */
-static char *
-to_utf8(const char *text, size_t len, size_t *utf8_len)
+/* What can be said of a secret without a table. */
+typedef struct Parsed
 {
-	int			encoding = GetDatabaseEncoding();
-	size_t		size;
-	char	   *utf8;
-	int			converted;
+	UtSecretKind kind;
+	char	   *selector;		/* NULL for V1 and REFUSED */
+	uint8		verifier[UT_VERIFIER_LEN];
+} Parsed;
 
-	if (encoding == PG_UTF8 || encoding == PG_SQL_ASCII)
-	{
-		*utf8_len = len;
-		return unconstify(char *, text);
-	}
-	size = len * MAX_CONVERSION_GROWTH + 1;
-	utf8 = palloc(size);
-	converted = pg_do_encoding_conversion_buf(FindDefaultConversionProc(encoding, PG_UTF8),
-											  encoding, PG_UTF8,
-											  (unsigned char *) unconstify(char *, text), len,
-											  (unsigned char *) utf8, size, true);
-	*utf8_len = strlen(utf8);
-	return converted == (int) len ? utf8 : NULL;
+static void
+parse_secret(const char *secret, size_t len, Parsed *parsed)
+{
+	const char *selector = NULL;
+
+	secret = len <= UT_SECRET_MAX ? ut_encoding_to_utf8(secret, len, &len) : NULL;
+	parsed->kind = secret == NULL ? UT_SECRET_REFUSED : ut_secret_parse(secret, len, &selector);
+	parsed->selector = selector == NULL ? NULL : pnstrdup(selector, UT_SELECTOR_LEN);
+	if (parsed->kind != UT_SECRET_REFUSED)
+		ut_crypto_verifier(secret, len, parsed->verifier);
+}
+
+/* May the token that was found be used with this secret now? */
+static bool
+is_usable(const UtToken *token, const Parsed *parsed)
+{
+	if (!ut_secret_equal(parsed->verifier, token->verifier, UT_VERIFIER_LEN))
+		return false;
+	if (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp())
+		return false;
+	return token->scope.all || token->scope.count > 0;
 }
 
 bool
 ut_service_validate(const char *secret, size_t len, UtToken *token)
 {
-	uint8		verifier[UT_VERIFIER_LEN];
-	const char *selector;
-	UtSecretKind kind;
+	Parsed		parsed;
 	bool		found;
 
-	secret = len <= UT_SECRET_MAX ? to_utf8(secret, len, &len) : NULL;
-	kind = secret == NULL ? UT_SECRET_REFUSED : ut_secret_parse(secret, len, &selector);
-	if (kind == UT_SECRET_REFUSED)
+	parse_secret(secret, len, &parsed);
+	if (parsed.kind == UT_SECRET_REFUSED)
 		return false;
-
 	memset(token, 0, sizeof(UtToken));
-	ut_crypto_verifier(secret, len, verifier);
-	if (kind == UT_SECRET_V1)
-		found = ut_store_find_by_verifier(verifier, token);
+	if (parsed.kind == UT_SECRET_V1)
+		found = ut_store_find_by_verifier(parsed.verifier, token);
 	else
-		found = ut_store_find(pnstrdup(selector, UT_SELECTOR_LEN), token);
+		found = ut_store_find(parsed.selector, token);
 
-	/* compared also when nothing was found, to take the same time */
-	found &= ut_secret_equal(verifier, token->verifier, UT_VERIFIER_LEN);
-	if (!found || (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp()))
+	/* looked at also when nothing was found, to take the same time */
+	return is_usable(token, &parsed) & found;
+}
+
+void
+ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
+{
+	Parsed	   *parsed = palloc_extended(Max(count, 1) * sizeof(Parsed), MCXT_ALLOC_HUGE);
+	char	  **selectors = palloc(Max(count, 1) * sizeof(char *));
+	const uint8 **verifiers = palloc0(Max(count, 1) * sizeof(uint8 *));
+	int			legacy = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		parsed[i].kind = UT_SECRET_REFUSED;
+		parsed[i].selector = NULL;
+		if (secrets[i] != NULL)
+			parse_secret(secrets[i], strlen(secrets[i]), &parsed[i]);
+		selectors[i] = parsed[i].selector;
+		valid[i] = false;
+		if (parsed[i].kind == UT_SECRET_V1)
+		{
+			verifiers[i] = parsed[i].verifier;
+			legacy++;
+		}
+	}
+	ut_store_find_many(selectors, count, valid, tokens);
+	if (legacy > 0)
+		ut_store_find_many_by_verifier(verifiers, count, valid, tokens);
+	for (int i = 0; i < count; i++)
+		valid[i] = valid[i] && is_usable(&tokens[i], &parsed[i]);
+}
+
+/* A list in the making. */
+typedef struct Listing
+{
+	StringInfo	out;
+	bool		too_large;
+} Listing;
+
+static bool
+append_listed(const UtToken *token, void *arg)
+{
+	Listing    *listing = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	if (listing->out->data[listing->out->len - 1] != '[')
+		appendStringInfoChar(listing->out, ',');
+	ut_answer_token(listing->out, token, NULL);
+	listing->too_large = listing->out->len > UT_LIST_MAX;
+	return !listing->too_large;
+}
+
+bool
+ut_service_list(const char *name, StringInfo out, UtProblem *problem)
+{
+	Listing		listing = {.out = out};
+
+	appendStringInfoString(out, "{\"tokens\":[");
+	ut_store_visit(name, append_listed, &listing);
+	if (listing.too_large)
+		return ut_problem_set(problem, UT_PROBLEM_LIST_TOO_LARGE, NULL,
+							  "The list would have more than %d bytes.", UT_LIST_MAX);
+	appendStringInfoString(out, "]}");
+	return true;
+}
+
+/*
+ * Lock the token that a selector or a full secret names.  A text may look like
+ * a selector and be an imported secret: both are tried.
+ */
+static bool
+lock_referenced(const char *reference, UtToken *token)
+{
+	Parsed		parsed;
+
+	if (ut_secret_is_selector(reference, strlen(reference)) && ut_store_lock(reference, token))
+		return true;
+	parse_secret(reference, strlen(reference), &parsed);
+	if (parsed.kind == UT_SECRET_REFUSED)
 		return false;
-	return token->scope.all || token->scope.count > 0;
+	if (parsed.kind == UT_SECRET_V1)
+	{
+		if (!ut_store_find_by_verifier(parsed.verifier, token))
+			return false;
+		parsed.selector = token->selector;
+	}
+	return ut_store_lock(parsed.selector, token) &&
+		ut_secret_equal(parsed.verifier, token->verifier, UT_VERIFIER_LEN);
+}
+
+bool
+ut_service_update(const char *reference, TimestampTz expires_at,
+				  const UtActor *actor, UtToken *token)
+{
+	UtToken		before;
+
+	if (!lock_referenced(reference, &before))
+		return false;
+	*token = before;
+	token->expires_at = expires_at;
+	ut_store_set_expiry(token->selector, expires_at);
+	report("api-token-updated", &before, token, actor);
+	return true;
+}
+
+bool
+ut_service_delete(const char *reference, const UtActor *actor)
+{
+	UtToken		token;
+
+	if (!lock_referenced(reference, &token))
+		return false;
+	ut_store_delete(token.selector);
+	report("api-token-deleted", &token, NULL, actor);
+	return true;
+}
+
+int64
+ut_service_purge(const Interval *age, const UtActor *actor)
+{
+	int			count;
+	UtToken    *tokens = ut_store_lock_expired(age, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ut_store_delete(tokens[i].selector);
+		report("api-token-deleted", &tokens[i], NULL, actor);
+	}
+	return count;
 }
 
 /* One event for a change; before or after is NULL. */

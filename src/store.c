@@ -17,6 +17,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/memutils.h"
 
 #include "compat.h"
 #include "store.h"
@@ -51,12 +52,7 @@ ut_store_lock_projects(const UtScope *scope)
 	ut_store_open();
 	found = ut_store_run(UT_PLAN_LOCK_PROJECTS, values, NULL, UT_VIEW_USUAL);
 	for (uint64 i = 0; i < found; i++)
-	{
-		bool		isnull;
-		Datum		ord = SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &isnull);
-
-		known[DatumGetInt64(ord) - 1] = true;
-	}
+		known[ut_row_read_count(SPI_tuptable, i) - 1] = true;
 	ut_store_close();
 	for (int i = 0; i < scope->count; i++)
 	{
@@ -70,14 +66,13 @@ bool
 ut_store_is_below(int limit)
 {
 	Datum		values[] = {Int64GetDatum(limit)};
-	bool		isnull;
 	int64		count;
 
 	LockDatabaseObject(ExtensionRelationId, get_extension_oid("unleash_tokens", false),
 					   LIMIT_LOCK, ExclusiveLock);
 	ut_store_open();
 	ut_store_run(UT_PLAN_COUNT, values, NULL, UT_VIEW_LATEST);
-	count = DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull));
+	count = ut_row_read_count(SPI_tuptable, 0);
 	ut_store_close();
 	return count < limit;
 }
@@ -135,13 +130,13 @@ ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 
 /* The one token a plan finds. */
 static bool
-find_one(UtPlan plan, Datum key, UtToken *token)
+find_one(UtPlan plan, Datum key, UtView view, UtToken *token)
 {
 	MemoryContext context = CurrentMemoryContext;
 	bool		found;
 
 	ut_store_open();
-	found = ut_store_run(plan, &key, NULL, UT_VIEW_LATEST_READ) > 0;
+	found = ut_store_run(plan, &key, NULL, view) > 0;
 	if (found)
 		ut_row_read_token(SPI_tuptable, 0, context, token);
 	ut_store_close();
@@ -151,11 +146,135 @@ find_one(UtPlan plan, Datum key, UtToken *token)
 bool
 ut_store_find(const char *selector, UtToken *token)
 {
-	return find_one(UT_PLAN_FIND, CStringGetTextDatum(selector), token);
+	return find_one(UT_PLAN_FIND, CStringGetTextDatum(selector), UT_VIEW_LATEST_READ, token);
 }
 
 bool
 ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 {
-	return find_one(UT_PLAN_FIND_BY_VERIFIER, ut_row_bytea(verifier, UT_VERIFIER_LEN), token);
+	return find_one(UT_PLAN_FIND_BY_VERIFIER, ut_row_bytea(verifier, UT_VERIFIER_LEN),
+					UT_VIEW_LATEST_READ, token);
+}
+
+bool
+ut_store_lock(const char *selector, UtToken *token)
+{
+	return find_one(UT_PLAN_LOCK, CStringGetTextDatum(selector), UT_VIEW_USUAL, token);
+}
+
+/* Keys that are NULL keep their place, so that ord tells which was found. */
+static void
+find_many(UtPlan plan, Datum keys, bool *found, UtToken *tokens)
+{
+	MemoryContext context = CurrentMemoryContext;
+	uint64		rows;
+
+	ut_store_open();
+	rows = ut_store_run(plan, &keys, NULL, UT_VIEW_LATEST_READ);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		int64		ord = ut_row_read_count(SPI_tuptable, i) - 1;
+
+		found[ord] = true;
+		ut_row_read_token(SPI_tuptable, i, context, &tokens[ord]);
+	}
+	ut_store_close();
+}
+
+void
+ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY, ut_row_text_array(selectors, count), found, tokens);
+}
+
+void
+ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
+							   bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY_BY_VERIFIER, ut_row_bytea_array(verifiers, count, UT_VERIFIER_LEN),
+			  found, tokens);
+}
+
+#define BATCH 1000				/* rows fetched at a time */
+
+void
+ut_store_visit(const char *name, UtVisitor visitor, void *arg)
+{
+	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = CurrentMemoryContext;
+	bool		more = true;
+	Portal		portal;
+
+	ut_store_open();
+	portal = ut_store_open_cursor(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key);
+	while (more)
+	{
+		SPI_cursor_fetch(portal, true, BATCH);
+		more = SPI_processed > 0;
+		for (uint64 i = 0; more && i < SPI_processed; i++)
+		{
+			UtToken		token;
+
+			ut_row_read_token(SPI_tuptable, i, context, &token);
+			MemoryContextSwitchTo(before);
+			more = visitor(&token, arg);
+			MemoryContextReset(context);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	ut_store_close();
+	MemoryContextDelete(context);
+}
+
+void
+ut_store_set_expiry(const char *selector, TimestampTz expires_at)
+{
+	Datum		values[2] = {CStringGetTextDatum(selector)};
+	char		nulls[2] = "  ";
+
+	values[1] = ut_row_time(expires_at, &nulls[1]);
+	ut_store_open();
+	ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL);
+	ut_store_close();
+}
+
+void
+ut_store_delete(const char *selector)
+{
+	Datum		values[] = {CStringGetTextDatum(selector)};
+
+	ut_store_open();
+	ut_store_run(UT_PLAN_DELETE, values, NULL, UT_VIEW_USUAL);
+	ut_store_close();
+}
+
+UtToken *
+ut_store_lock_expired(const Interval *age, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[] = {IntervalPGetDatum(age)};
+	UtToken    *tokens;
+
+	ut_store_open();
+	*count = (int) ut_store_run(UT_PLAN_LOCK_EXPIRED, values, NULL, UT_VIEW_USUAL);
+	tokens = MemoryContextAllocHuge(context, Max(*count, 1) * sizeof(UtToken));
+	for (int i = 0; i < *count; i++)
+		ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
+	ut_store_close();
+	return tokens;
+}
+
+int64
+ut_store_delete_events(const Interval *age)
+{
+	Datum		values[] = {IntervalPGetDatum(age)};
+	int64		deleted;
+
+	ut_store_open();
+	deleted = ut_store_run(UT_PLAN_DELETE_EVENTS, values, NULL, UT_VIEW_USUAL);
+	ut_store_close();
+	return deleted;
 }

@@ -47,6 +47,60 @@ extern bool ut_store_find(const char *selector, UtToken *token);
 extern bool ut_store_find_by_verifier(const uint8 *verifier, UtToken *token);
 
 /*
+ * Find many at once: tokens has room for count and becomes as they are
+ * committed now; found[i] tells whether tokens[i] is one.  Keys may be NULL.
+ */
+extern void ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens);
+extern void ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
+										   bool *found, UtToken *tokens);
+
+/* Called for each token of a list; the token lasts as long as the call. */
+typedef bool (*UtVisitor) (const UtToken *token, void *arg);
+
+/*
+ * Go through all tokens, or (name not NULL) those of that name and the one of
+ * that selector, by createdAt then selector, until the visitor returns false.
+ */
+extern void ut_store_visit(const char *name, UtVisitor visitor, void *arg);
+
+/* Lock a token FOR UPDATE and read it. */
+extern bool ut_store_lock(const char *selector, UtToken *token);
+
+/* Change or delete a token that is locked. */
+extern void ut_store_set_expiry(const char *selector, TimestampTz expires_at);
+extern void ut_store_delete(const char *selector);
+
+/* Lock the tokens that have been expired for at least that long. */
+extern UtToken *ut_store_lock_expired(const Interval *age, int *count);
+
+/* Delete the events that are at least that old; returns how many. */
+extern int64 ut_store_delete_events(const Interval *age);
+
+/* A token on its way in. */
+typedef struct UtIncoming
+{
+	UtToken		token;
+	bool		by_verifier;	/* its secret has no selector */
+	const char *refusal;		/* why it does not come in, or NULL */
+	bool		inserted;		/* set by ut_store_import */
+	bool		taken;			/* set by ut_store_import: another secret has
+								 * its selector */
+} UtIncoming;
+
+/*
+ * Refuse the tokens whose environment or a project is unknown; those that are
+ * refused already are left alone.
+ */
+extern void ut_store_check_incoming(UtIncoming *incoming, int count);
+
+/*
+ * Write the tokens that are not refused and not there yet, in one statement
+ * for each table; events holds the data of each one's event.
+ */
+extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
+							const UtActor *actor);
+
+/*
  * For the trigger on project and environment: make room for an incoming row.
  * Removes the row of that key if CREATE EXTENSION made it, nobody changed it
  * and no token uses it.

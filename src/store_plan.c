@@ -73,6 +73,61 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 		"WHERE t.verifier = $1 AND t.by_verifier",
 	1, {BYTEAOID}},
+	[UT_PLAN_FIND_MANY] = {
+		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\"",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_FIND_MANY_BY_VERIFIER] = {
+		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (verifier, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.verifier = u.verifier AND t.by_verifier",
+	1, {BYTEAARRAYOID}},
+	[UT_PLAN_LIST] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"ORDER BY t.created_at, t.selector",
+	0, {0}},
+	[UT_PLAN_LIST_BY_NAME] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.token_name = $1 OR t.selector = $1 ORDER BY t.created_at, t.selector",
+	1, {TEXTOID}},
+	[UT_PLAN_LOCK] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.selector = $1 FOR UPDATE OF t",
+	1, {TEXTOID}},
+	[UT_PLAN_UPDATE_EXPIRY] = {
+		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
+	2, {TEXTOID, TIMESTAMPTZOID}},
+	[UT_PLAN_LOCK_EXPIRED] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.expires_at <= clock_timestamp() - $1 ORDER BY t.selector FOR UPDATE OF t",
+	1, {INTERVALOID}},
+	[UT_PLAN_DELETE_EVENTS] = {
+		"DELETE FROM unleash_tokens.api_token_event WHERE at <= clock_timestamp() - $1",
+	1, {INTERVALOID}},
+	[UT_PLAN_UNKNOWN_ENVIRONMENTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (name, ord) WHERE u.name IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = u.name COLLATE \"C\")",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_UNKNOWN_PROJECTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
+		"WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id = u.id COLLATE \"C\")",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_IMPORT] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
+		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "
+		"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS u "
+		"ON CONFLICT DO NOTHING RETURNING selector",
+		12, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID}},
+	[UT_PLAN_IMPORT_PROJECTS] = {
+		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
+		"SELECT * FROM unnest($1, $2, $3)",
+	3, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}},
+	[UT_PLAN_IMPORT_EVENTS] = {
+		"INSERT INTO unleash_tokens.api_token_event "
+		"(type, selector, token_name, data, actor) "
+		"SELECT 'api-token-created', u.*, $4 FROM unnest($1, $2, $3) AS u",
+	4, {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTOID}},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",
@@ -143,6 +198,17 @@ ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
 		elog(ERROR, "could not run statement %d: %s", (int) plan,
 			 SPI_result_code_string(result));
 	return SPI_processed;
+}
+
+Portal
+ut_store_open_cursor(UtPlan plan, Datum *values)
+{
+	Portal		portal;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	portal = SPI_cursor_open(NULL, get_plan(plan), values, NULL, true);
+	PopActiveSnapshot();
+	return portal;
 }
 
 /* Stored only once it is complete: an error in between leaves NULL. */

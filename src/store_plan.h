@@ -26,6 +26,19 @@ typedef enum UtPlan
 	UT_PLAN_INSERT_EVENT,
 	UT_PLAN_FIND,
 	UT_PLAN_FIND_BY_VERIFIER,
+	UT_PLAN_FIND_MANY,
+	UT_PLAN_FIND_MANY_BY_VERIFIER,
+	UT_PLAN_LIST,
+	UT_PLAN_LIST_BY_NAME,
+	UT_PLAN_LOCK,
+	UT_PLAN_UPDATE_EXPIRY,
+	UT_PLAN_LOCK_EXPIRED,
+	UT_PLAN_DELETE_EVENTS,
+	UT_PLAN_UNKNOWN_ENVIRONMENTS,
+	UT_PLAN_UNKNOWN_PROJECTS,
+	UT_PLAN_IMPORT,
+	UT_PLAN_IMPORT_PROJECTS,
+	UT_PLAN_IMPORT_EVENTS,
 	UT_PLAN_LOCK_SCOPED,
 	UT_PLAN_LOCK_ALL_SCOPED,
 	UT_PLAN_FIND_SCOPELESS,
@@ -55,5 +68,8 @@ extern void ut_store_close(void);
 
 /* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
 extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
+
+/* Open a cursor over what a kept plan finds as it is committed now. */
+extern Portal ut_store_open_cursor(UtPlan plan, Datum *values);
 
 #endif							/* UT_STORE_PLAN_H */

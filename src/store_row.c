@@ -12,6 +12,7 @@
 #include "catalog/pg_type.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
 #include "compat.h"
@@ -51,13 +52,40 @@ ut_row_text(const char *text, char *null)
 }
 
 Datum
+ut_row_array(Datum *values, int count, Oid type, bool nullable)
+{
+	int			dims[1] = {count};
+	int			lbs[1] = {1};
+	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	for (int i = 0; i < count; i++)
+		nulls[i] = nullable && values[i] == (Datum) 0;
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type,
+											  typlen, typbyval, typalign));
+}
+
+Datum
 ut_row_text_array(char **texts, int count)
 {
 	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
 
 	for (int i = 0; i < count; i++)
-		values[i] = CStringGetTextDatum(texts[i]);
-	return PointerGetDatum(construct_array(values, count, TEXTOID, -1, false, TYPALIGN_INT));
+		values[i] = texts[i] == NULL ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	return ut_row_array(values, count, TEXTOID, true);
+}
+
+Datum
+ut_row_bytea_array(const uint8 **bytes, int count, size_t len)
+{
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = bytes[i] == NULL ? (Datum) 0 : ut_row_bytea(bytes[i], len);
+	return ut_row_array(values, count, BYTEAOID, true);
 }
 
 Datum
@@ -117,6 +145,44 @@ get_scope(HeapTuple row, TupleDesc desc, UtScope *scope)
 	scope->ids = palloc(Max(scope->count, 1) * sizeof(char *));
 	for (int i = 0; i < scope->count; i++)
 		scope->ids[i] = TextDatumGetCString(ids[i]);
+}
+
+char **
+ut_row_read_texts(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
+	texts = palloc(Max(*count, 1) * sizeof(char *));
+	for (int i = 0; i < *count; i++)
+		texts[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+	return texts;
+}
+
+void
+ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
+{
+	static char *all[] = {"*"};
+
+	values[0] = CStringGetTextDatum(token->selector);
+	values[1] = CStringGetTextDatum(token->name);
+	values[2] = CStringGetTextDatum(ut_token_type_names[token->type]);
+	values[3] = token->scope.all ? ut_row_text_array(all, 1) :
+		ut_row_text_array(token->scope.ids, token->scope.count);
+	values[4] = CStringGetTextDatum(token->environment == NULL ? "*" : token->environment);
+	values[5] = TimestampTzGetDatum(token->expires_at);
+	nulls[5] = token->expires_at == UT_TIME_UNSET;
+}
+
+int64
+ut_row_read_count(SPITupleTable *table, uint64 row)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(table->vals[row], table->tupdesc,
+									   table->tupdesc->natts, &isnull));
 }
 
 void

@@ -3,7 +3,7 @@
  * store_row.h
  *	  How do rows of the tables and our structs convert?
  *
- * For the store's own files only.
+ * For the store's own files and the front door.
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -13,6 +13,7 @@
 #define UT_STORE_ROW_H
 
 #include "executor/spi.h"
+#include "utils/array.h"
 
 #include "token.h"
 
@@ -20,7 +21,23 @@
 extern Datum ut_row_bytea(const uint8 *bytes, size_t len);
 extern Datum ut_row_text(const char *text, char *null);
 extern Datum ut_row_text_array(char **texts, int count);
+extern Datum ut_row_bytea_array(const uint8 **bytes, int count, size_t len);
 extern Datum ut_row_time(TimestampTz time, char *null);
+
+/* An array of one dimension of any type; (Datum) 0 is NULL where nullable. */
+extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
+
+/* A text array as C strings; a NULL element becomes NULL. */
+extern char **ut_row_read_texts(ArrayType *array, int *count);
+
+/*
+ * A token as selector, token_name, type, projects, environment, expires_at for
+ * validate_api_tokens().
+ */
+extern void ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls);
+
+/* The last column of a row, a bigint that is not NULL. */
+extern int64 ut_row_read_count(SPITupleTable *table, uint64 row);
 
 /* Row of a result with TOKEN_COLUMNS to a token, allocated in context. */
 extern void ut_row_read_token(SPITupleTable *table, uint64 row,

@@ -213,7 +213,9 @@ equals_caseless(const char *text, size_t len, const char *word)
 static char
 lower(char c)
 {
-	return (c >= 'A' && c <= 'Z') ? (char) (c - 'A' + 'a') : c;
+	if (c >= 'A' && c <= 'Z')
+		return (char) (c - 'A' + 'a');
+	return c;
 }
 
 bool

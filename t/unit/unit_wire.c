@@ -35,105 +35,134 @@ media(const char *text, size_t len)
 }
 
 /* What the real server was seen to say, then the grammar's corners. */
+static const struct
+{
+	const char *text;
+	UtMedia		media;
+}			media_cases[] = {
+
+	/* recorded */
+	{"application/json", UT_MEDIA_JSON},
+	{"application/json;charset=utf-8", UT_MEDIA_JSON},
+	{"application/json; charset=utf-8", UT_MEDIA_JSON},
+	{"APPLICATION/JSON", UT_MEDIA_JSON},
+	{"application/json; charset=foo", UT_MEDIA_CHARSET},
+	{"", UT_MEDIA_OTHER},
+	{"text/plain", UT_MEDIA_OTHER},
+	{"application/vnd+json", UT_MEDIA_OTHER},
+	{"application/vnd.api+json", UT_MEDIA_OTHER},
+	{"application/json, text/plain", UT_MEDIA_OTHER},
+	{"application/xml", UT_MEDIA_OTHER},
+	{"text/html; charset=utf-8", UT_MEDIA_OTHER},
+	{"application/x-www-form-urlencoded", UT_MEDIA_OTHER},
+	{"multipart/form-data; boundary=x", UT_MEDIA_OTHER},
+	{"*/*", UT_MEDIA_OTHER},
+	{"text/json", UT_MEDIA_OTHER},
+	{"application/json-patch+json", UT_MEDIA_OTHER},
+	{"application/json; charset=latin1", UT_MEDIA_CHARSET},
+	/* names of UTF-8 and of others */
+	{"application/json; charset=UTF8", UT_MEDIA_JSON},
+	{"Application/Json; CharSet=Utf-8", UT_MEDIA_JSON},
+	{"application/json; charset=\"utf-8\"", UT_MEDIA_JSON},
+	{"application/json; charset=\"u\\tf-\\8\"", UT_MEDIA_JSON},
+	{"application/json; charset=\"utf-8 \"", UT_MEDIA_CHARSET},
+	{"application/json; charset=\"\"", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf-16", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf-80", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf88", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf-8utf-8utf-8", UT_MEDIA_CHARSET},
+	{"application/json; charset=utf_8", UT_MEDIA_CHARSET},
+	{"application/json; charset='utf-8'", UT_MEDIA_CHARSET},
+	/* the last one counts */
+	{"application/json; charset=x; charset=utf-8", UT_MEDIA_JSON},
+	{"application/json; charset=utf-8; charset=x", UT_MEDIA_CHARSET},
+	{"application/json; charset=x; xcharset=utf-8", UT_MEDIA_CHARSET},
+	{"application/json; charsets=x; char=y", UT_MEDIA_JSON},
+	/* other parameters, blanks, empty parameters */
+	{"application/json; q=0.5; version=\"1; charset=x\"", UT_MEDIA_JSON},
+	{"application/json; a=\"\\\"; charset=x\"", UT_MEDIA_JSON},
+	{"application/json; a=\"\\\\\"; charset=x", UT_MEDIA_CHARSET},
+	{" \tapplication/json\t ;\t charset=utf-8 \t", UT_MEDIA_JSON},
+	{"application/json;", UT_MEDIA_JSON},
+	{"application/json ; ;; a=b ;", UT_MEDIA_JSON},
+	{"application/json;!#$%&'*+-.^_`|~09azAZ=x", UT_MEDIA_JSON},
+	{"application/json; a=\"\t\x80\xff~\"", UT_MEDIA_JSON},
+	/* malformed */
+	{"application/json; charset", UT_MEDIA_OTHER},
+	{"application/json; charset=", UT_MEDIA_OTHER},
+	{"application/json; =utf-8", UT_MEDIA_OTHER},
+	{"application/json; charset =utf-8", UT_MEDIA_OTHER},
+	{"application/json; charset= utf-8", UT_MEDIA_OTHER},
+	{"application/json; charset=utf-8 x", UT_MEDIA_OTHER},
+	{"application/json; charset=\"utf-8", UT_MEDIA_OTHER},
+	{"application/json; charset=\"utf-8\\\"", UT_MEDIA_OTHER},
+	{"application/json; charset=\"utf-8\\", UT_MEDIA_OTHER},
+	{"application/json; charset=\"utf-8\"x", UT_MEDIA_OTHER},
+	{"application/json; charset=x\"utf-8\"", UT_MEDIA_OTHER},
+	{"application/json; charset=utf-8, text/plain", UT_MEDIA_OTHER},
+	{"application/json; charset=utf-8,", UT_MEDIA_OTHER},
+	{"application/json; a=\"\x01\"", UT_MEDIA_OTHER},
+	{"application/json; a=\"\x7f\"", UT_MEDIA_OTHER},
+	{"application/json; a=\"\\\n\"", UT_MEDIA_OTHER},
+	{"application/json; a=\xc3\xbc", UT_MEDIA_OTHER},
+	{"application/json charset=utf-8", UT_MEDIA_OTHER},
+	{"application/json\n", UT_MEDIA_OTHER},
+	{"application/json;\ncharset=utf-8", UT_MEDIA_OTHER},
+	{"application/json/", UT_MEDIA_OTHER},
+	{"application/jsonx", UT_MEDIA_OTHER},
+	{"application/jso", UT_MEDIA_OTHER},
+	{"application /json", UT_MEDIA_OTHER},
+	{"application/ json", UT_MEDIA_OTHER},
+	{"xapplication/json", UT_MEDIA_OTHER},
+	{"application", UT_MEDIA_OTHER},
+	{"json", UT_MEDIA_OTHER},
+	{"application/j\xc5\xbfon", UT_MEDIA_OTHER},
+	{"application\x0fjson", UT_MEDIA_OTHER},
+	{" ", UT_MEDIA_OTHER},
+	{";", UT_MEDIA_OTHER},
+};
+
 static void
 test_media(void)
 {
-	static const struct
-	{
-		const char *text;
-		UtMedia		media;
-	}			cases[] = {
-		/* recorded */
-		{"application/json", UT_MEDIA_JSON},
-		{"application/json;charset=utf-8", UT_MEDIA_JSON},
-		{"application/json; charset=utf-8", UT_MEDIA_JSON},
-		{"APPLICATION/JSON", UT_MEDIA_JSON},
-		{"application/json; charset=foo", UT_MEDIA_CHARSET},
-		{"", UT_MEDIA_OTHER},
-		{"text/plain", UT_MEDIA_OTHER},
-		{"application/vnd+json", UT_MEDIA_OTHER},
-		{"application/vnd.api+json", UT_MEDIA_OTHER},
-		{"application/json, text/plain", UT_MEDIA_OTHER},
-		{"application/xml", UT_MEDIA_OTHER},
-		{"text/html; charset=utf-8", UT_MEDIA_OTHER},
-		{"application/x-www-form-urlencoded", UT_MEDIA_OTHER},
-		{"multipart/form-data; boundary=x", UT_MEDIA_OTHER},
-		{"*/*", UT_MEDIA_OTHER},
-		{"text/json", UT_MEDIA_OTHER},
-		{"application/json-patch+json", UT_MEDIA_OTHER},
-		{"application/json; charset=latin1", UT_MEDIA_CHARSET},
-		/* names of UTF-8 and of others */
-		{"application/json; charset=UTF8", UT_MEDIA_JSON},
-		{"Application/Json; CharSet=Utf-8", UT_MEDIA_JSON},
-		{"application/json; charset=\"utf-8\"", UT_MEDIA_JSON},
-		{"application/json; charset=\"u\\tf-\\8\"", UT_MEDIA_JSON},
-		{"application/json; charset=\"utf-8 \"", UT_MEDIA_CHARSET},
-		{"application/json; charset=\"\"", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf-16", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf-80", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf88", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf-8utf-8utf-8", UT_MEDIA_CHARSET},
-		{"application/json; charset=utf_8", UT_MEDIA_CHARSET},
-		{"application/json; charset='utf-8'", UT_MEDIA_CHARSET},
-		/* the last one counts */
-		{"application/json; charset=x; charset=utf-8", UT_MEDIA_JSON},
-		{"application/json; charset=utf-8; charset=x", UT_MEDIA_CHARSET},
-		{"application/json; charset=x; xcharset=utf-8", UT_MEDIA_CHARSET},
-		{"application/json; charsets=x; char=y", UT_MEDIA_JSON},
-		/* other parameters, blanks, empty parameters */
-		{"application/json; q=0.5; version=\"1; charset=x\"", UT_MEDIA_JSON},
-		{"application/json; a=\"\\\"; charset=x\"", UT_MEDIA_JSON},
-		{"application/json; a=\"\\\\\"; charset=x", UT_MEDIA_CHARSET},
-		{" \tapplication/json\t ;\t charset=utf-8 \t", UT_MEDIA_JSON},
-		{"application/json;", UT_MEDIA_JSON},
-		{"application/json ; ;; a=b ;", UT_MEDIA_JSON},
-		{"application/json;!#$%&'*+-.^_`|~09azAZ=x", UT_MEDIA_JSON},
-		{"application/json; a=\"\t\x80\xff~\"", UT_MEDIA_JSON},
-		/* malformed */
-		{"application/json; charset", UT_MEDIA_OTHER},
-		{"application/json; charset=", UT_MEDIA_OTHER},
-		{"application/json; =utf-8", UT_MEDIA_OTHER},
-		{"application/json; charset =utf-8", UT_MEDIA_OTHER},
-		{"application/json; charset= utf-8", UT_MEDIA_OTHER},
-		{"application/json; charset=utf-8 x", UT_MEDIA_OTHER},
-		{"application/json; charset=\"utf-8", UT_MEDIA_OTHER},
-		{"application/json; charset=\"utf-8\\\"", UT_MEDIA_OTHER},
-		{"application/json; charset=\"utf-8\\", UT_MEDIA_OTHER},
-		{"application/json; charset=\"utf-8\"x", UT_MEDIA_OTHER},
-		{"application/json; charset=x\"utf-8\"", UT_MEDIA_OTHER},
-		{"application/json; charset=utf-8, text/plain", UT_MEDIA_OTHER},
-		{"application/json; charset=utf-8,", UT_MEDIA_OTHER},
-		{"application/json; a=\"\x01\"", UT_MEDIA_OTHER},
-		{"application/json; a=\"\x7f\"", UT_MEDIA_OTHER},
-		{"application/json; a=\"\\\n\"", UT_MEDIA_OTHER},
-		{"application/json; a=\xc3\xbc", UT_MEDIA_OTHER},
-		{"application/json charset=utf-8", UT_MEDIA_OTHER},
-		{"application/json\n", UT_MEDIA_OTHER},
-		{"application/json;\ncharset=utf-8", UT_MEDIA_OTHER},
-		{"application/json/", UT_MEDIA_OTHER},
-		{"application/jsonx", UT_MEDIA_OTHER},
-		{"application/jso", UT_MEDIA_OTHER},
-		{"application /json", UT_MEDIA_OTHER},
-		{"application/ json", UT_MEDIA_OTHER},
-		{"xapplication/json", UT_MEDIA_OTHER},
-		{"application", UT_MEDIA_OTHER},
-		{"json", UT_MEDIA_OTHER},
-		{"application/j\xc5\xbfon", UT_MEDIA_OTHER},
-		{"application\x0fjson", UT_MEDIA_OTHER},
-		{" ", UT_MEDIA_OTHER},
-		{";", UT_MEDIA_OTHER},
-	};
 	size_t		i;
 
-	for (i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-		CHECK_NOTE(media(cases[i].text, strlen(cases[i].text)) ==
-				   cases[i].media, cases[i].text);
+	for (i = 0; i < sizeof(media_cases) / sizeof(media_cases[0]); i++)
+		CHECK_NOTE(media(media_cases[i].text, strlen(media_cases[i].text)) ==
+				   media_cases[i].media, media_cases[i].text);
 
 	CHECK(ut_wire_media(NULL, 0) == UT_MEDIA_OTHER);
 	CHECK(media("application/json\0", 17) == UT_MEDIA_OTHER);
 	CHECK(media("application/json;a=b\0", 21) == UT_MEDIA_OTHER);
 	CHECK(media("application/json;a=\"\0\"", 22) == UT_MEDIA_OTHER);
+}
+
+/* Every byte as a parameter's name, its value and inside its quotes. */
+static void
+test_every_byte(void)
+{
+	static const char marks[] = "!#$%&'*+-.^_`|~";
+	char		text[] = "application/json;?=a;a=?;a=\"?\"";
+	int			c;
+
+	for (c = 0; c < 256; c++)
+	{
+		bool		token = c != 0 && strchr(marks, c) != NULL;
+		bool		quoted = c == '\t' || (c >= 32 && c != 127 && c != '"' &&
+										   c != '\\');
+
+		token = token || (c >= '0' && c <= '9') || (c >= 'A' && c <= 'Z') ||
+			(c >= 'a' && c <= 'z');
+		text[17] = (char) c;
+		CHECK((media(text, 20) == UT_MEDIA_JSON) == token);
+		text[17] = 'a';
+		text[23] = (char) c;
+		CHECK((media(text, 24) == UT_MEDIA_JSON) == token);
+		text[23] = 'a';
+		text[28] = (char) c;
+		CHECK((media(text, 30) == UT_MEDIA_JSON) == quoted);
+	}
 }
 
 static void
@@ -343,6 +372,7 @@ int
 main(void)
 {
 	test_media();
+	test_every_byte();
 	test_identity();
 	test_unescape();
 	test_every_escape();
