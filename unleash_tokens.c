@@ -17,13 +17,11 @@
 #include <limits.h>
 
 #include "commands/trigger.h"
-#include "executor/spi.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "answer.h"
@@ -265,9 +263,6 @@ unleash_tokens_rest_read(PG_FUNCTION_ARGS)
 
 /* ---- Triggers ---- */
 
-/*
- * A trigger can be put on any table by who owns that; ours expect their own.
- */
 static TriggerData *
 expect_trigger(FunctionCallInfo fcinfo)
 {
@@ -278,33 +273,10 @@ expect_trigger(FunctionCallInfo fcinfo)
 	return (TriggerData *) fcinfo->context;
 }
 
-/*
- * A row that CREATE EXTENSION made is marked as the user's by any change, and
- * gives way to an incoming row of its key.  A row "removed" comes out of a
- * dump only, and says that the source had it no more.
- */
 Datum
 unleash_tokens_keep_registry(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = expect_trigger(fcinfo);
-	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	bool		is_project = SPI_fnumber(desc, "id") == 1;
-	int			origin = SPI_fnumber(desc, "origin");
-	bool		isnull;
-	Datum		value = CStringGetTextDatum("user");
-	char	   *stated;
-
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		return PointerGetDatum(heap_modify_tuple_by_cols(trigger->tg_newtuple, desc, 1,
-														 &origin, &value, &(bool) {false}));
-	value = SPI_getbinval(trigger->tg_trigtuple, desc, 1, &isnull);
-	if (isnull)
-		return PointerGetDatum(trigger->tg_trigtuple);
-	ut_store_yield_registry(is_project, value);
-	stated = SPI_getvalue(trigger->tg_trigtuple, desc, origin);
-	if (stated != NULL && strcmp(stated, "removed") == 0)
-		return PointerGetDatum(NULL);
-	return PointerGetDatum(trigger->tg_trigtuple);
+	return PointerGetDatum(ut_store_keep_registry(expect_trigger(fcinfo)));
 }
 
 Datum

@@ -73,7 +73,18 @@ TO unleash_tokens_rest;
 -- The SQL door: POST /rpc/<name> on PostgREST's socket.  These check nothing but this privilege.
 GRANT EXECUTE ON FUNCTION
 	unleash_tokens.create_api_token(jsonb),
-	unleash_tokens.validate_api_token(text)
+	unleash_tokens.get_all_api_tokens(),
+	unleash_tokens.get_api_tokens_by_name(text),
+	unleash_tokens.update_api_token(text, jsonb),
+	unleash_tokens.delete_api_token(text),
+	unleash_tokens.validate_api_token(text),
+	unleash_tokens.validate_api_tokens(text[]),
+	unleash_tokens.import_api_tokens(jsonb),
+	unleash_tokens.purge_expired(interval),
+	unleash_tokens.purge_events(interval),
+	unleash_tokens.list_refusals()
 TO unleash_tokens_admin;
+
+GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events TO unleash_tokens_admin;
 
 COMMIT;

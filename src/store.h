@@ -101,11 +101,13 @@ extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
 							const UtActor *actor);
 
 /*
- * For the trigger on project and environment: make room for an incoming row.
- * Removes the row of that key if CREATE EXTENSION made it, nobody changed it
- * and no token uses it.
+ * For the trigger on project and environment: the row to write, or NULL for
+ * none.  Any change marks a row that CREATE EXTENSION made as the user's.  As
+ * long as it is unmarked and no token uses it, it gives way to an incoming row
+ * of its key.  A row with origin 'removed' comes out of a dump only and says
+ * that the source had that row no more.
  */
-extern void ut_store_yield_registry(bool is_project, Datum key);
+extern HeapTuple ut_store_keep_registry(TriggerData *trigger);
 
 /*
  * For the trigger on api_token_project: delete the tokens that lost their last

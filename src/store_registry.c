@@ -18,6 +18,7 @@
 #include "executor/tuptable.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/rel.h"
 #include "utils/tuplestore.h"
 
 #include "store.h"
@@ -32,8 +33,9 @@ typedef struct Gone
 	int32		ord;
 } Gone;
 
-void
-ut_store_yield_registry(bool is_project, Datum key)
+/* Remove the install's row of a key unless a token uses it. */
+static void
+yield_row(bool is_project, Datum key)
 {
 	ut_store_open();
 
@@ -43,6 +45,29 @@ ut_store_yield_registry(bool is_project, Datum key)
 		ut_store_run(is_project ? UT_PLAN_DELETE_INSTALL_PROJECT : UT_PLAN_DELETE_INSTALL_ENVIRONMENT,
 					 &key, NULL, UT_VIEW_USUAL);
 	ut_store_close();
+}
+
+HeapTuple
+ut_store_keep_registry(TriggerData *trigger)
+{
+	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
+	bool		is_project = strcmp(RelationGetRelationName(trigger->tg_relation), "project") == 0;
+	int			origin = SPI_fnumber(desc, "origin");
+	Datum		user = CStringGetTextDatum("user");
+	bool		isnull = false;
+	Datum		key;
+	char	   *stated;
+
+	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
+		return heap_modify_tuple_by_cols(trigger->tg_newtuple, desc, 1, &origin, &user, &isnull);
+	key = SPI_getbinval(trigger->tg_trigtuple, desc, 1, &isnull);
+	if (isnull)
+		return trigger->tg_trigtuple;
+	yield_row(is_project, key);
+	stated = SPI_getvalue(trigger->tg_trigtuple, desc, origin);
+	if (stated != NULL && strcmp(stated, "removed") == 0)
+		return NULL;
+	return trigger->tg_trigtuple;
 }
 
 /* By token, then as the token listed them. */
