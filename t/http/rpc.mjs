@@ -1,0 +1,210 @@
+#!/usr/bin/env node
+// The SQL door over PostgREST's socket: open to a JWT for unleash_tokens_admin, and to nothing and nobody else.
+
+import { createHmac } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
+
+import {
+	SECRET, TOKENS, TOKEN_KEYS, assert, assertNothingStored, assertStatus, create, env, finish, minimal, rest, run,
+	send, sql, stored, test, useEnv, validate,
+} from './lib.mjs';
+
+useEnv();
+const CREATE = '/rpc/create_api_token';
+const JSON_TYPE = { 'Content-Type': 'application/json' };
+const admin = { Authorization: `Bearer ${env.SQL_JWT}`, ...JSON_TYPE };
+const call = (name, body, headers = admin) => rest('POST', `/rpc/${name}`, headers, JSON.stringify(body));
+
+const base64url = (text) => Buffer.from(text).toString('base64url');
+const secret = readFileSync(path.join(env.PGHOST, 'jwt-secret'), 'utf8').trim();
+function jwt(claims, key = secret, alg = 'HS256') {
+	const signed = `${base64url(JSON.stringify({ alg, typ: 'JWT' }))}.${base64url(JSON.stringify(claims))}`;
+	const hash = { HS256: 'sha256', HS512: 'sha512' }[alg];
+	return `${signed}.${hash ? createHmac(hash, key).update(signed).digest('base64url') : ''}`;
+}
+
+// ---- With the right JWT ---------------------------------------------------------------------------------------------
+
+await test('201, Location and the bare object', async () => {
+	for (const key of [env.SQL_JWT, jwt({ role: 'unleash_tokens_admin' })]) {
+		const answer = await rest('POST', CREATE, { Authorization: `Bearer ${key}`, ...JSON_TYPE },
+			JSON.stringify({ type: 'frontend', tokenName: `${run} rpc` }));
+		assertStatus(answer, 201);
+		const { json } = answer;
+		assert.deepEqual(Object.keys(json).sort(), TOKEN_KEYS);
+		assert.equal(json.tokenName, `${run} rpc`);
+		assert.deepEqual([json.type, json.environment, json.projects, json.project], ['frontend', 'development', ['*'], '*']);
+		const selector = json.secret.match(SECRET)[3];
+		assert.deepEqual(answer.headers('Location'), [`${TOKENS}/${selector}`]);
+		assert.deepEqual(answer.headers('Cache-Control'), ['no-store']);
+		assert.match(answer.header('Content-Type'), /^application\/json/);
+		assert.equal((await validate(json.secret)).selector, selector);
+	}
+});
+
+await test('the author is the role of the JWT', async () => {
+	const { secret: made } = (await call('create_api_token', minimal())).json;
+	assert.equal(await sql(`SELECT created_by FROM unleash_tokens.api_token WHERE selector = '${made.match(SECRET)[3]}'`),
+		'unleash_tokens_admin');
+});
+
+await test('validate_api_token', async () => {
+	const { json } = await create();
+	const answer = await call('validate_api_token', { secret: json.secret });
+	assertStatus(answer, 200);
+	assert.equal(answer.json.tokenName, json.tokenName);
+	assert.deepEqual(answer.headers('Location'), []);
+	assert.equal((await call('validate_api_token', { secret: `${json.secret}x` })).text, 'null');
+});
+
+for (const [name, body, code, status, says] of [
+	['a bad request', minimal({ type: 'x' }), '22023', 400, /"x"/], ['a missing field', {}, '22023', 400, /type/],
+	['an unknown project', minimal({ projects: ['none such'] }), '22023', 400, /none such/], ['an array', [], '22023', 400, /./],
+	['a number for a name', minimal({ tokenName: 5 }), '22023', 400, /tokenName/], ['admin in one environment', minimal({ type: 'admin', environment: 'development' }), '22023', 400, /development/],
+])
+	await test(`${status} ${code}: ${name}`, () => assertNothingStored(async () => {
+		const answer = await call('create_api_token', body);
+		assertStatus(answer, status);
+		assert.deepEqual(Object.keys(answer.json).sort(), ['code', 'details', 'hint', 'message']);
+		assert.equal(answer.json.code, code);
+		assert.match(answer.json.message, /\w/);
+		assert.match(answer.json.details, says);
+		assert.match(answer.json.hint, /\w/);
+		assert.deepEqual(answer.headers('Location'), []);
+	}));
+
+// ---- Without it -----------------------------------------------------------------------------------------------------
+
+const key = (claims, ...more) => ({ Authorization: `Bearer ${jwt(claims, ...more)}`, ...JSON_TYPE });
+const now = Math.floor(Date.now() / 1000);
+const [head, claims, signature] = env.SQL_JWT.split('.');
+const wrong = {
+	'no JWT': JSON_TYPE,
+	'an admin token as it is': { Authorization: env.ADMIN_TOKEN, ...JSON_TYPE },
+	'an admin token with Bearer': { Authorization: `Bearer ${env.ADMIN_TOKEN}`, ...JSON_TYPE },
+	'a JWT with another signature': { Authorization: `Bearer ${head}.${claims}.${signature.replace(/^./, (c) => (c === 'A' ? 'B' : 'A'))}`, ...JSON_TYPE },
+	'a JWT without a signature': { Authorization: `Bearer ${head}.${claims}.`, ...JSON_TYPE },
+	'a JWT with alg none': key({ role: 'unleash_tokens_admin' }, secret, 'none'),
+	'a JWT signed with another secret': key({ role: 'unleash_tokens_admin' }, 'x'.repeat(64)),
+	'a JWT signed with an empty secret': key({ role: 'unleash_tokens_admin' }, ''),
+	'an expired JWT': key({ role: 'unleash_tokens_admin', exp: now - 3600 }),
+	'a JWT that is not valid yet': key({ role: 'unleash_tokens_admin', nbf: now + 3600 }),
+	'a JWT without a role': key({ sub: 'x' }),
+	'a JWT for the anonymous role': key({ role: 'unleash_tokens_rest' }),
+	'a JWT for authenticator': key({ role: 'authenticator' }),
+	'a JWT for the superuser': key({ role: 'postgres' }),
+	'a JWT for a role that is not there': key({ role: 'none such' }),
+	'a JWT for a role of PostgreSQL': key({ role: 'pg_read_all_data' }),
+	'a role that is not a text': key({ role: ['unleash_tokens_admin'] }),
+};
+for (const [name, headers] of Object.entries(wrong))
+	await test(`refused: ${name}`, () => assertNothingStored(async () => {
+		for (const [fn, body] of [['create_api_token', minimal({ type: 'admin' })], ['validate_api_token', { secret: env.ADMIN_TOKEN }]]) {
+			const answer = await call(fn, body, headers);
+			assert.ok(answer.status >= 400 && answer.status < 500, answer.text || answer.head);
+			assert.doesNotMatch(answer.text, /\.v2_|selector|tokenName/);
+			assert.deepEqual(answer.headers('Location'), []);
+		}
+	}));
+
+await test('control: the same JWT with the right claims and secret is accepted', async () => {
+	assertStatus(await call('create_api_token', minimal(), key({ role: 'unleash_tokens_admin', exp: now + 3600, nbf: now - 3600 })), 201);
+});
+
+// ---- The whole schema, as who comes without a JWT -------------------------------------------------------------------
+
+const rows = async (query) => (await sql(query)).split('\n').filter(Boolean).map((line) => line.split('|'));
+const functions = await rows(`SELECT DISTINCT proname FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace ORDER BY 1`);
+const relations = await rows(`SELECT relname, attname FROM pg_class JOIN pg_attribute ON attrelid = pg_class.oid AND attnum = 2
+	WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind IN ('r', 'v', 'm', 'p', 'f', 'S') ORDER BY 1`);
+const REST = new Set(['rest_api', 'rest_read']);	// these ask for an API key themselves
+
+await test('there is a schema to walk', () => {
+	assert.ok(functions.some(([name]) => name === 'create_api_token') && functions.some(([name]) => name === 'rest_api'));
+	assert.ok(relations.some(([name]) => name === 'api_token') && relations.some(([name]) => name === 'project'));
+});
+
+for (const [name] of functions.filter(([f]) => !REST.has(f)))
+	await test(`anonymous: function ${name}`, () => assertNothingStored(async () => {
+		const octets = { 'Content-Type': 'application/octet-stream' };
+		const asked = [
+			await rest('GET', `/rpc/${name}`), await rest('HEAD', `/rpc/${name}`), await call(name, minimal(), JSON_TYPE), await call(name, {}, JSON_TYPE),
+			await call(name, { secret: env.ADMIN_TOKEN }, JSON_TYPE), await rest('GET', `/rpc/${name}?secret=x`), await rest('POST', `/rpc/${name}`, octets, 'x'),
+			await rest('POST', `/rpc/${name}`, { 'Content-Type': 'text/plain' }, 'x'), await call(name, { token: 'x', changes: {} }, JSON_TYPE),
+			await call(name, { token: 'x' }, JSON_TYPE), await call(name, { name: 'x' }, JSON_TYPE), await call(name, { secrets: ['x'] }, JSON_TYPE),
+			await call(name, { older_than: '0s' }, JSON_TYPE),
+		];
+		for (const answer of asked) assert.ok([400, 401, 403, 404, 405].includes(answer.status), `${answer.head}\n${answer.text}`);
+		assert.ok(asked.every((answer) => !/\.v2_/.test(answer.text)));
+	}));
+
+for (const [name, column] of relations)
+	await test(`anonymous: relation ${name}`, () => assertNothingStored(async () => {
+		for (const [method, target, body] of [['GET', `/${name}`], ['HEAD', `/${name}`], ['GET', `/${name}?select=*&limit=1`], ['POST', `/${name}`, '{}'],
+			['PATCH', `/${name}`, `{"${column}":"1"}`], ['DELETE', `/${name}`], ['PUT', `/${name}?${column}=eq.1`, `{"${column}":"1"}`]]) {
+			const answer = await rest(method, target, { ...JSON_TYPE, Prefer: 'return=representation' }, body);
+			const refused = [401, 403, 404, 405].includes(answer.status) || (method === 'PUT' && answer.status === 400);
+			assert.ok(refused, `${method} ${answer.head}\n${answer.text}`);
+			assert.doesNotMatch(answer.text, /selector"|verifier/);
+		}
+	}));
+
+await test('anonymous: the privileges are those of the REST entries and no more', async () => {
+	const list = (query) => sql(`SELECT string_agg(x, ' ' ORDER BY x) FROM (${query}) AS s(x)`);
+	for (const role of ['unleash_tokens_rest', 'authenticator', 'public']) {
+		const callable = await list(`SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ')' FROM pg_proc
+			WHERE pronamespace = 'unleash_tokens'::regnamespace AND has_function_privilege('${role}', oid, 'EXECUTE')`);
+		assert.equal(callable, role === 'unleash_tokens_rest' ? 'rest_api() rest_api(bytea) rest_read(bytea)' : '', role);
+		const visible = await list(`SELECT relname FROM pg_class WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind IN ('r', 'v', 'm', 'p')
+			AND has_table_privilege('${role}', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE, REFERENCES, TRIGGER')`);
+		assert.equal(visible, '', role);
+	}
+	assert.equal(await list(`SELECT relname FROM pg_class WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind = 'r'
+		AND has_table_privilege('unleash_tokens_admin', oid, 'SELECT, INSERT, UPDATE, DELETE, TRUNCATE')`), '');
+});
+
+// ---- The REST entries, asked without nginx ---------------------------------------------------------------------------
+
+const gateway = (more) => ({ Accept: 'application/octet-stream', 'Content-Type': 'application/octet-stream', ...more });
+const entry = (name, more, body = JSON.stringify(minimal())) => rest('POST', `/rpc/${name}`, gateway(more), body);
+
+await test('REST entries past nginx: the key is the credential, other headers are not', () => assertNothingStored(async () => {
+	const forged = { 'X-Original-Method': 'POST', 'X-Original-URI': TOKENS, 'X-Original-Content-Type': 'application/json' };
+	assertStatus(await entry('rest_api', forged), 401);
+	assertStatus(await entry('rest_api', { ...forged, Authorization: 'x' }), 401);
+	assertStatus(await entry('rest_api', { ...forged, 'X-User': 'admin', 'X-Role': 'admin' }), 401);
+	for (const answer of [await entry('rest_api', {}), await rest('GET', '/rpc/rest_api', gateway({})), await entry('rest_read', {})]) {
+		assertStatus(answer, 400);
+		assert.equal(answer.json.name, 'BadDataError');
+	}
+	// nothing may write through the entry that runs read only
+	assertStatus(await entry('rest_read', { ...forged, Authorization: env.ADMIN_TOKEN }), 404);
+	assertStatus(await rest('GET', '/rpc/rest_api', { ...gateway({ ...forged, 'X-Original-Method': 'GET', Authorization: 'x' }) }), 401);
+}));
+
+await test('a write asked for on the read-only entry stores nothing', () => assertNothingStored(async () => {
+	const answer = await rest('GET', '/rpc/rest_api', gateway({
+		'X-Original-Method': 'POST', 'X-Original-URI': TOKENS, 'X-Original-Content-Type': 'application/json', Authorization: env.ADMIN_TOKEN }));
+	assert.ok(answer.status >= 400, answer.text);
+}));
+
+await test('control: with the key they answer as behind nginx', async () => {
+	const before = await stored();
+	const answer = await entry('rest_api', { 'X-Original-Method': 'POST', 'X-Original-URI': TOKENS, 'X-Original-Content-Type': 'application/json',
+		Authorization: env.ADMIN_TOKEN });
+	assertStatus(answer, 201);
+	assert.notEqual(await stored(), before);
+});
+
+await test('nginx leads nobody to /rpc', () => assertNothingStored(async () => {
+	for (const target of [CREATE, '/rpc/validate_api_token', '/api_token', '/api_tokens', '/rpc/rest_api', '/%72pc/create_api_token', '//rpc/create_api_token',
+		'/x/../rpc/create_api_token', `${TOKENS}/../../../rpc/create_api_token`])
+		for (const headers of [admin, { Authorization: env.SQL_JWT, ...JSON_TYPE }, JSON_TYPE]) {
+			const answer = await send('POST', target, headers, JSON.stringify(minimal()));
+			assertStatus(answer, 401);
+			assert.equal(answer.json.details.length, 1);
+		}
+}));
+
+finish();
