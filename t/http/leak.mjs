@@ -108,8 +108,12 @@ async function sendSecretsToPostgrest(client) {
 		await rest('GET', `/rpc/none_such?secret=${encodeURIComponent(secret)}`, jwt);
 		await rest('GET', `/api_tokens?token_name=eq.${encodeURIComponent(secret)}`, jwt);
 	}
-	for (const text of [`{"type":"${unknown('as a type by rpc')}"}`, `{"type":"client","tokenName":"${unknown('in cut JSON by rpc')}`,
-		`{"type":"client","tokenName":"x","environment":"${unknown('as an environment by rpc')}"}`, `{"type":"client","tokenName":"x","x":"\\u0000${unknown('behind a NUL by rpc')}"}`])
+	// A refusal's DETAIL shows what was sent, and is logged: what looks like a secret is masked in it.
+	const mistyped = know(client.replace(/.{8}$/, (end) => [...end].reverse().join('')), 'a mistyped secret by rpc');
+	for (const sent of [client, mistyped])
+		for (const field of ['type', 'environment', 'project', 'expiresAt'])
+			await rest('POST', '/rpc/create_api_token', jwt, JSON.stringify(minimal({ [field]: sent })));
+	for (const text of [`{"type":"client","tokenName":"${unknown('in cut JSON by rpc')}`, `{"type":"client","tokenName":"x","x":"\\u0000${unknown('behind a NUL by rpc')}"}`])
 		await rest('POST', '/rpc/create_api_token', jwt, text);
 	await rest('POST', '/rpc/create_api_token', { Authorization: `Bearer ${unknown('as a JWT')}`, ...JSON_TYPE }, '{}');
 	await rest('POST', '/rpc/create_api_token', { Authorization: `Bearer ${env.SQL_JWT.slice(0, -3)}`, ...JSON_TYPE }, '{}');
@@ -153,8 +157,8 @@ async function failBehindTheGateway() {
 		await poll('the database is missed', 15000, async () => (await send('GET', '/health')).status === 503);
 		for (let i = 0; i < 3; i++) await send('PUT', `${TOKENS}/${secretInPath}`, keyed(), '{}');
 		await create();
-		// a URL that PostgREST does log, since it answers 503: what the control looks for
-		await rest('GET', `/rpc/validate_api_token?control=${run}-postgrest-control`, jwt);
+		// PostgREST logs the URL of what it answers 503 to: what the control looks for
+		await rest('GET', `/rpc/validate_api_token?secret=${run}-postgrest-control`, jwt);
 	});
 	await poll('it works again', 60000, async () => (await create()).status === 201);
 }
@@ -190,16 +194,6 @@ await test('PostgreSQL: no secret in the log, though it logs everything', async 
 	for (const expected of ['rest_api', 'create_api_token', 'validate_api_token', 'canceling statement due to user request'])
 		assert.ok(log.includes(expected), `the log does not hold "${expected}"`);
 	assertAbsent(log, 'the log of PostgreSQL');
-});
-
-await test('control: without roles.sql the log would hold the key', async () => {
-	// a login of another role, in no way different but for its settings
-	const marker = `${run}-parameter-control`;
-	await sql(`SELECT set_config('log_parameter_max_length', '-1', false)`);
-	await sql(`SELECT $1 AS x \\bind :'marker' \\g`.replace(' \\bind :\'marker\' \\g', ''), {}).catch(() => {});
-	const [of, onError] = (await sql(`SELECT string_agg(s, '|' ORDER BY s) FROM pg_roles, unnest(rolconfig) AS s
-		WHERE rolname = 'authenticator' AND s LIKE 'log_parameter%'`)).split('|');
-	assert.deepEqual([of, onError], ['log_parameter_max_length=0', 'log_parameter_max_length_on_error=0'], marker);
 });
 
 await test('PostgREST: no secret in its log', async () => {
@@ -260,6 +254,28 @@ function assertAbsentQuickly(content, where) {
 		if (key) assert.ok(!content.includes(key), `${what} is in ${where}`);
 	}
 }
+
+// New connections take the settings of their role.
+async function reconnect() {
+	await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'authenticator'`);
+	await poll('it works again', 60000, async () => (await create()).status === 201);
+}
+
+await test('control: without the settings of roles.sql the same log would hold the key', async () => {
+	const key = `${run}-key-without-roles-sql`;
+	assert.ok(!read('postgresql').includes(key));
+	await sql('ALTER ROLE authenticator RESET log_parameter_max_length');
+	try {
+		await reconnect();
+		await poll('the key is logged', 10000, async () => {
+			await create(minimal(), { Authorization: key, ...JSON_TYPE });
+			return read('postgresql').includes(key);
+		});
+	} finally {
+		await sql('ALTER ROLE authenticator SET log_parameter_max_length = 0');
+		await reconnect();
+	}
+});
 
 for (const back of undo.reverse()) await back();
 finish();
