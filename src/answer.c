@@ -45,7 +45,7 @@ append_text(StringInfo out, const char *key, const char *text)
 static void
 append_time(StringInfo out, const char *key, TimestampTz time)
 {
-	char		text[UT_DATETIME_LEN + 1];
+	char		shown[UT_DATETIME_LEN + 1];
 
 	append_key(out, key);
 	if (time == UT_TIME_UNSET)
@@ -53,8 +53,8 @@ append_time(StringInfo out, const char *key, TimestampTz time)
 		appendStringInfoString(out, "null");
 		return;
 	}
-	ut_datetime_format(ut_clock_to_ms(time), text);
-	appendStringInfo(out, "\"%s\"", text);
+	ut_datetime_format(ut_clock_to_ms(time), shown);
+	appendStringInfo(out, "\"%s\"", shown);
 }
 
 static void

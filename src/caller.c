@@ -76,11 +76,19 @@ ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 UtActor
 ut_caller_token_actor(const UtToken *caller)
 {
-	return (UtActor) {.name = caller->name, .selector = caller->selector};
+	UtActor		actor;
+
+	actor.name = caller->name;
+	actor.selector = caller->selector;
+	return actor;
 }
 
 UtActor
 ut_caller_sql_actor(void)
 {
-	return (UtActor) {.name = GetUserNameFromId(GetOuterUserId(), false)};
+	UtActor		actor;
+
+	actor.name = GetUserNameFromId(GetOuterUserId(), false);
+	actor.selector = NULL;
+	return actor;
 }

@@ -48,7 +48,8 @@ ut_datetime_parse(const char *text, size_t len, int64_t *ms)
 	if (len == 0)
 		return false;			/* text may be a null pointer */
 	in.at = text;
-	in.end = text + len;
+
+	in.end = &text[len];
 
 	if (!read_date(&in, &day) ||
 		!(take_char(&in, 'T') || take_char(&in, 't') || take_char(&in, ' ')) ||

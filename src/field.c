@@ -55,7 +55,7 @@ judge_error(int sqlstate, UtProblemId *id)
  */
 bool
 ut_field_read_json(const char *bytes, int len, int encoding, Jsonb **body,
-				UtProblem *problem)
+				   UtProblem *problem)
 {
 	MemoryContext context = CurrentMemoryContext;
 	ResourceOwner owner = CurrentResourceOwner;
@@ -126,7 +126,7 @@ ut_field_get_string(Jsonb *body, const char *key)
 
 bool
 ut_field_string(Jsonb *body, const char *key, const char *path, char **text,
-			UtProblem *problem)
+				UtProblem *problem)
 {
 	JsonbValue *value = ut_field_find(body, key);
 
@@ -143,7 +143,7 @@ ut_field_string(Jsonb *body, const char *key, const char *path, char **text,
 
 bool
 ut_field_time(Jsonb *body, const char *key, const char *path,
-				TimestampTz *time, UtProblem *problem)
+			  TimestampTz *time, UtProblem *problem)
 {
 	JsonbValue *value = ut_field_find(body, key);
 	int64		ms;

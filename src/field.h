@@ -25,7 +25,7 @@
  * nothing is raised and nothing is logged.
  */
 extern bool ut_field_read_json(const char *bytes, int len, int encoding,
-							Jsonb **body, UtProblem *problem);
+							   Jsonb **body, UtProblem *problem);
 
 /* Is the body an object?  NULL is none. */
 extern bool ut_field_object(Jsonb *body, UtProblem *problem);
@@ -45,7 +45,7 @@ extern bool ut_field_string(Jsonb *body, const char *key, const char *path,
  * UT_TIME_UNSET.
  */
 extern bool ut_field_time(Jsonb *body, const char *key, const char *path,
-							TimestampTz *time, UtProblem *problem);
+						  TimestampTz *time, UtProblem *problem);
 
 extern bool ut_field_is_array(const JsonbValue *value);
 

@@ -80,9 +80,9 @@ ut_postgrest_add_header(StringInfo headers, const char *name, const char *value)
 void
 ut_postgrest_answer(int status, StringInfo headers)
 {
-	char		text[12];
+	char		digits[12];
 
-	pg_ltoa(status, text);
-	set_setting("response.status", text);
+	pg_ltoa(status, digits);
+	set_setting("response.status", digits);
 	set_setting("response.headers", psprintf("[%s]", headers->data));
 }

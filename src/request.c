@@ -333,4 +333,3 @@ read_expiry(Jsonb *body, TimestampTz *expires_at, UtProblem *problem)
 {
 	return ut_field_time(body, "expiresAt", "/body/expiresAt", expires_at, problem);
 }
-

@@ -210,8 +210,8 @@ read_body(UtRequest *request, UtProblem *problem)
 							  "You sent the content encoding %s.",
 							  ut_field_show(encoding, strlen(encoding)));
 	return ut_field_read_json(request->bytes == NULL ? "" : VARDATA_ANY(request->bytes),
-						   request->bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(request->bytes),
-						   PG_UTF8, &request->body, problem);
+							  request->bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(request->bytes),
+							  PG_UTF8, &request->body, problem);
 }
 
 static void

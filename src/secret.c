@@ -194,7 +194,7 @@ find_selector(const char *text, size_t len)
 
 	if (len < TAIL_LEN)
 		return NULL;
-	opener = text + len - TAIL_LEN;
+	opener = &text[len - TAIL_LEN];
 	selector = opener + V2_OPENER_LEN;
 
 	if (memcmp(opener, V2_OPENER, V2_OPENER_LEN) != 0 ||
@@ -218,7 +218,7 @@ is_own(const char *text, size_t len, const char *selector)
 
 	return is_base62(selector, UT_SELECTOR_LEN) &&
 		is_base62(key, UT_KEY_LEN) &&
-		read_base62(text + checked, CHECK_LEN) == checksum(text, checked);
+		read_base62(&text[checked], CHECK_LEN) == checksum(text, checked);
 }
 
 /* Letters and digits are told by their codes: no locale has a say in it. */
@@ -283,6 +283,7 @@ checksum(const char *text, size_t len)
 	for (i = 0; i < len; i++)
 	{
 		crc ^= (unsigned char) text[i];
+
 		crc = (crc >> 4) ^ CrcOfNibble[crc & 15];
 		crc = (crc >> 4) ^ CrcOfNibble[crc & 15];
 	}
@@ -317,7 +318,7 @@ ut_secret_mask(char *out, size_t size, const char *text, size_t len)
 	/* A text of no known form may be a key as a whole: show none of it. */
 	(void) ut_secret_parse(text, len, &selector);
 	if (selector != NULL)
-		shown = (size_t) (selector - text) + UT_SELECTOR_LEN;
+		shown = UT_SELECTOR_LEN + (size_t) (selector - text);
 
 	if (size < shown + HIDDEN_LEN + 1)
 		return 0;

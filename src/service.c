@@ -83,7 +83,7 @@ check_create(const UtCreate *create, UtProblem *problem)
 	return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, "/body/projects",
 						  "There is no project %s.",
 						  ut_field_show(create->scope.ids[unknown],
-										  strlen(create->scope.ids[unknown])));
+										strlen(create->scope.ids[unknown])));
 }
 
 /*

@@ -39,7 +39,10 @@ yield_row(bool is_project, Datum key)
 {
 	ut_store_open();
 
-	/* a statement of its own, so that the second one sees who used it meanwhile */
+	/*
+	 * a statement of its own, so that the second one sees who used it
+	 * meanwhile
+	 */
 	if (ut_store_run(is_project ? UT_PLAN_LOCK_INSTALL_PROJECT : UT_PLAN_LOCK_INSTALL_ENVIRONMENT,
 					 &key, NULL, UT_VIEW_USUAL) > 0)
 		ut_store_run(is_project ? UT_PLAN_DELETE_INSTALL_PROJECT : UT_PLAN_DELETE_INSTALL_ENVIRONMENT,

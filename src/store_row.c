@@ -147,7 +147,7 @@ get_scope(HeapTuple row, TupleDesc desc, UtScope *scope)
 		scope->ids[i] = TextDatumGetCString(ids[i]);
 }
 
-char **
+char	  **
 ut_row_read_texts(ArrayType *array, int *count)
 {
 	Datum	   *values;

@@ -27,7 +27,7 @@ typedef struct Cursor
 /* A parameter's value without its quotes; only the beginning is kept. */
 typedef struct Value
 {
-	char		text[VALUE_MAX];	/* its first characters */
+	char		chars[VALUE_MAX];	/* its first characters */
 	size_t		len;			/* its true length */
 } Value;
 
@@ -58,7 +58,8 @@ ut_wire_media(const char *text, size_t len)
 	if (len == 0)
 		return UT_MEDIA_OTHER;	/* text may be a null pointer */
 	in.at = text;
-	in.end = text + len;
+
+	in.end = &text[len];
 
 	skip_blanks(&in);
 	if ((size_t) (in.end - in.at) < json_len ||
@@ -109,8 +110,8 @@ static bool
 is_utf8_name(const Value *value)
 {
 	return value->len <= VALUE_MAX &&
-		(equals_caseless(value->text, value->len, "utf-8") ||
-		 equals_caseless(value->text, value->len, "utf8"));
+		(equals_caseless(value->chars, value->len, "utf-8") ||
+		 equals_caseless(value->chars, value->len, "utf8"));
 }
 
 /* A value is a token or a quoted string; a token has a character at least. */
@@ -175,7 +176,7 @@ static void
 append(Value *value, char c)
 {
 	if (value->len < VALUE_MAX)
-		value->text[value->len] = c;
+		value->chars[value->len] = c;
 	value->len++;
 }
 
@@ -227,7 +228,8 @@ ut_wire_is_identity(const char *text, size_t len)
 	if (len == 0)
 		return true;
 	in.at = text;
-	in.end = text + len;
+
+	in.end = &text[len];
 
 	skip_blanks(&in);
 	name_len = token_len(&in);
@@ -313,10 +315,10 @@ ut_wire_query(const char *query, size_t len, const char *name,
 	return NULL;
 }
 
-/* Does text begin with name and '='? */
+/* Does parameter begin with name and '='? */
 static bool
-is_parameter(const char *text, size_t len, const char *name, size_t name_len)
+is_parameter(const char *parameter, size_t len, const char *name, size_t name_len)
 {
-	return len > name_len && memcmp(text, name, name_len) == 0 &&
-		text[name_len] == '=';
+	return len > name_len && memcmp(parameter, name, name_len) == 0 &&
+		parameter[name_len] == '=';
 }

@@ -125,7 +125,7 @@ const admin = await made(minimal({ type: 'admin' }));
 const withKey = (key) => () => create(minimal(), { ...(key === undefined ? {} : { Authorization: key }), ...JSON_TYPE });
 await refused('no key', 401, 'AuthenticationRequired', withKey(undefined));
 await refused('an empty key', 401, 'AuthenticationRequired', withKey(''));
-await refused('Bearer without a key', 401, 'AuthenticationRequired', withKey('Bearer'));
+for (const key of ['Bearer', 'Bearer ']) await refused(`${JSON.stringify(key)} without a key`, 401, 'UnauthorizedError', withKey(key));
 await refused('an unknown key', 401, 'UnauthorizedError', withKey('*:*.0123456789abcdef0123456789abcdef0123456789abcdef01234567'));
 await refused('a mistyped key', 401, 'UnauthorizedError', withKey(admin.secret.replace(/.$/, (c) => (c === '0' ? '1' : '0'))));
 await refused('a key with another scope', 401, 'UnauthorizedError', withKey(admin.secret.replace('*:*', '*:development')));

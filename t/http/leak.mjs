@@ -7,8 +7,8 @@ import { rename } from 'node:fs/promises';
 import path from 'node:path';
 
 import {
-	SECRET, TOKENS, assert, assertCreated, create, env, finish, jsonKeyed, keyed, logFile, minimal, poll, requestBytes, exchange, rest,
-	run, send, serveDir, setSystem, sql, test, useEnv,
+	SECRET, TOKENS, assert, assertCreated, cancelWaiting, create, env, finish, jsonKeyed, keyed, logFile, minimal, poll, requestBytes, exchange, rest,
+	run, send, serveDir, setSystem, sql, test, useEnv, waiting,
 } from './lib.mjs';
 
 useEnv();
@@ -76,6 +76,7 @@ async function sendSecretsEverywhere() {
 			`${TOKENS}?token=${secret}`, `/${secret}`, `/health?${secret}`, `/edge/validate?${secret}`, `${TOKENS}/${secret}/%`, `/%zz${secret}`, `//${secret}`, `/-refuse?${secret}`])
 			for (const method of ['GET', 'HEAD', 'PUT', 'PATCH', 'POST', 'OPTIONS', 'TRACE'])
 				await send(method, target, keyed(), method === 'PUT' || method === 'POST' ? '{}' : undefined);
+	await send('DELETE', `${TOKENS}/${unknown('in the path of a DELETE')}`, keyed());
 	await exchange(`GET /${unknown('in a bad request line')} HTTP/9.9\r\nHost: x\r\n\r\n`, ['GET']);
 	await exchange(`GET /${unknown('without a host')} HTTP/1.1\r\n\r\n`, ['GET']);
 	await exchange(`${unknown('as a method')} / HTTP/1.1\r\nHost: x\r\n\r\n`, ['GET']);
@@ -124,17 +125,15 @@ async function failInTheMiddle() {
 	await sql('BEGIN');
 	try {
 		await sql('LOCK TABLE unleash_tokens.api_token');
-		const waits = () => sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
-		const key = await know(unknown('in a cancelled request'), 'in a cancelled request');
-		const waiting = [create(minimal({ x: unknown('in a cancelled body') })), rest('POST', '/rpc/validate_api_token', jwt, JSON.stringify({ secret: env.ADMIN_TOKEN })),
+		const key = unknown('in a cancelled request');
+		const asked = [create(minimal({ x: unknown('in a cancelled body') })), rest('POST', '/rpc/validate_api_token', jwt, JSON.stringify({ secret: env.ADMIN_TOKEN })),
 			send('GET', `${TOKENS}/${key}`, keyed())];
-		await poll('requests wait', 10000, async () => Number(await waits()) >= 2);
-		await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
+		await poll('requests wait', 10000, async () => (await waiting()) >= 2);
 		await poll('requests were cancelled', 10000, async () => {
-			await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
-			return (await waits()) === '0';
+			await cancelWaiting();
+			return (await waiting()) === 0;
 		});
-		await Promise.all(waiting);
+		await Promise.all(asked);
 	} finally {
 		await sql('ROLLBACK');
 	}

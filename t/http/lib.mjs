@@ -381,6 +381,17 @@ export function sql(statement, values = {}) {
 	return psql.ask(sets.join('') + statement);
 }
 
+// How many requests wait for a lock.  A transaction sees one state of pg_stat_activity, unless it asks for another.
+export async function waiting() {
+	await sql('SELECT pg_stat_clear_snapshot()');
+	return Number(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`));
+}
+
+export async function cancelWaiting() {
+	await sql('SELECT pg_stat_clear_snapshot()');
+	await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
+}
+
 export async function validate(secret) {
 	const text = await sql(`SELECT unleash_tokens.validate_api_token(:'secret')`, { secret });
 	return text === '' ? null : JSON.parse(text);

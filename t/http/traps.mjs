@@ -5,8 +5,8 @@ import { rename } from 'node:fs/promises';
 import path from 'node:path';
 
 import {
-	SECRET, TOKENS, assert, assertCreated, assertNothingOdd, assertNothingStored, assertRefusal, assertStatus, chunked, create,
-	env, exchange, finish, jsonKeyed, keyed, minimal, poll, requestBytes, rest, run, send, sql, test, useEnv, validate,
+	SECRET, TOKENS, assert, assertCreated, assertNothingOdd, assertNothingStored, assertRefusal, assertStatus, cancelWaiting, chunked, create,
+	env, exchange, finish, jsonKeyed, keyed, minimal, poll, requestBytes, rest, run, send, sql, test, useEnv, validate, waiting,
 } from './lib.mjs';
 
 useEnv();
@@ -301,11 +301,10 @@ await test('a statement that takes too long is 503, stores nothing, and frees it
 	await sql('BEGIN');
 	try {
 		await sql('LOCK TABLE unleash_tokens.api_token');
-		const waiting = create();
-		await poll('the request waits', 10000, async () =>
-			(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`)) === '1');
-		await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
-		assertUnavailable(await waiting);
+		const asked = create();
+		await poll('the request waits', 10000, async () => (await waiting()) === 1);
+		await cancelWaiting();
+		assertUnavailable(await asked);
 	} finally {
 		await sql('ROLLBACK');
 	}
