@@ -14,7 +14,9 @@ ISOLATION = limit-read-committed
 ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=unleash_tokens
 TAP_TESTS = 1
 
-PG_CPPFLAGS = -I$(srcdir)/src -DUT_VERSION='"$(EXTVERSION)"'
+PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DUT_VERSION='"$(EXTVERSION)"'
+
+SHLIB_LINK_INTERNAL = $(libpq)
 
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)

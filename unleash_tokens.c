@@ -19,6 +19,7 @@
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
+#include "miscadmin.h"
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
@@ -32,9 +33,11 @@
 #include "problem.h"
 #include "request.h"
 #include "rest.h"
+#include "secret.h"
 #include "service.h"
 #include "store.h"
 #include "store_row.h"
+#include "usage.h"
 
 UT_MODULE_MAGIC;
 
@@ -50,6 +53,10 @@ PG_FUNCTION_INFO_V1(unleash_tokens_validate_api_tokens);
 PG_FUNCTION_INFO_V1(unleash_tokens_import_api_tokens);
 PG_FUNCTION_INFO_V1(unleash_tokens_purge_expired);
 PG_FUNCTION_INFO_V1(unleash_tokens_purge_events);
+PG_FUNCTION_INFO_V1(unleash_tokens_get_seen_at);
+PG_FUNCTION_INFO_V1(unleash_tokens_note_usage);
+PG_FUNCTION_INFO_V1(unleash_tokens_get_stat);
+PG_FUNCTION_INFO_V1(unleash_tokens_stat_reset);
 PG_FUNCTION_INFO_V1(unleash_tokens_list_refusals);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api_get);
@@ -66,7 +73,30 @@ _PG_init(void)
 							&ut_max_tokens,
 							0, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unleash_tokens.flush_interval",
+							"Sets the time between writes of when tokens were used.",
+							NULL,
+							&ut_flush_interval,
+							10, 1, 3600,
+							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
+	DefineCustomStringVariable("unleash_tokens.primary_conninfo",
+							   "Sets where a standby sends when tokens were used.",
+							   "A connection string without dbname; empty: nowhere.",
+							   &ut_primary_conninfo,
+							   "",
+							   PGC_SIGHUP, GUC_SUPERUSER_ONLY, NULL, NULL, NULL);
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("unleash_tokens.usage_slots",
+								"Sets how many notes of use shared memory holds.",
+								"Rounded up to a power of two times eight.",
+								&ut_usage_slots,
+								65536, 64, 64 * 1024 * 1024,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("unleash_tokens");
+
+	/* pg_upgrade must find neither memory nor processes of ours */
+	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
+		ut_usage_init();
 }
 
 /* ---- SQL door ---- */
@@ -218,6 +248,85 @@ unleash_tokens_purge_events(PG_FUNCTION_ARGS)
 {
 	PG_RETURN_INT64(ut_store_delete_events(PG_GETARG_INTERVAL_P(0)));
 }
+
+/* ---- Usage ---- */
+
+Datum
+unleash_tokens_get_seen_at(PG_FUNCTION_ARGS)
+{
+	UtToken		token = {0};
+
+	token.seen_at = PG_ARGISNULL(1) ? UT_TIME_UNSET : PG_GETARG_TIMESTAMPTZ(1);
+	if (!PG_ARGISNULL(0) && VARSIZE_ANY_EXHDR(PG_GETARG_TEXT_PP(0)) == UT_SELECTOR_LEN)
+	{
+		token.selector = text_to_cstring(PG_GETARG_TEXT_PP(0));
+		ut_usage_overlay(&token);
+	}
+	if (token.seen_at == UT_TIME_UNSET)
+		PG_RETURN_NULL();
+	PG_RETURN_TIMESTAMPTZ(token.seen_at);
+}
+
+/* What a standby says is taken for a note of our own, never from the future. */
+Datum
+unleash_tokens_note_usage(PG_FUNCTION_ARGS)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	int			count;
+	int			ntimes;
+	char	  **selectors = ut_row_read_texts(PG_GETARG_ARRAYTYPE_P(0), &count);
+	TimestampTz *times = ut_row_read_times(PG_GETARG_ARRAYTYPE_P(1), &ntimes);
+	int64		noted = 0;
+
+	if (count != ntimes)
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("selectors and times must be of the same length")));
+	for (int i = 0; i < count; i++)
+	{
+		if (selectors[i] == NULL || times[i] == UT_TIME_UNSET ||
+			!ut_secret_is_selector(selectors[i], strlen(selectors[i])))
+			continue;
+		ut_usage_note(selectors[i], Min(times[i], now));
+		noted++;
+	}
+	PG_RETURN_INT64(noted);
+}
+
+Datum
+unleash_tokens_get_stat(PG_FUNCTION_ARGS)
+{
+	UtUsageStat stat;
+	TupleDesc	desc;
+	Datum		values[12];
+	bool		nulls[12] = {false};
+
+	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
+		elog(ERROR, "return type must be a row type");
+	if (!ut_usage_stat(&stat))
+		PG_RETURN_NULL();
+	for (int i = 0; i < UT_VERDICTS; i++)
+		values[i] = Int64GetDatum(stat.verdicts[i]);
+	values[5] = Int64GetDatum(stat.held);
+	values[6] = Int64GetDatum(stat.dropped);
+	values[7] = Int64GetDatum(stat.flushes);
+	values[8] = TimestampTzGetDatum(stat.last_flush);
+	nulls[8] = stat.last_flush == UT_TIME_UNSET;
+	values[9] = CStringGetTextDatum(stat.last_error);
+	values[10] = TimestampTzGetDatum(stat.last_error_at);
+	nulls[9] = nulls[10] = stat.last_error_at == UT_TIME_UNSET;
+	values[11] = TimestampTzGetDatum(stat.reset_at);
+	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
+}
+
+Datum
+unleash_tokens_stat_reset(PG_FUNCTION_ARGS)
+{
+	ut_usage_reset();
+	PG_RETURN_VOID();
+}
+
+/* ---- Refusals ---- */
 
 Datum
 unleash_tokens_list_refusals(PG_FUNCTION_ARGS)

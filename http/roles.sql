@@ -14,7 +14,7 @@ DO $$
 DECLARE
 	wanted text;
 BEGIN
-	FOREACH wanted IN ARRAY ARRAY['authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin'] LOOP
+	FOREACH wanted IN ARRAY ARRAY['authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby'] LOOP
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I', wanted);
 		END IF;
@@ -30,6 +30,10 @@ ALTER ROLE authenticator LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOR
 ALTER ROLE unleash_tokens_rest NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE unleash_tokens_admin NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 GRANT unleash_tokens_rest, unleash_tokens_admin TO authenticator;
+
+-- What a standby logs in as, to say when tokens were used there (unleash_tokens.primary_conninfo).  No password either: use
+-- a certificate, or \password and a passfile on the standby.
+ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
 -- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
 -- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
@@ -56,12 +60,12 @@ ALTER ROLE authenticator SET lock_timeout = '5s';
 ALTER ROLE authenticator SET idle_in_transaction_session_timeout = '15s';
 
 -- From here on: exactly these rights in the schema, whatever was granted before.
-REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
-REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin;
+REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
+REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
 
-GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin;
+GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
 
 -- The REST door: the entries that nginx.conf names.  They check the API key themselves.
 GRANT EXECUTE ON FUNCTION
@@ -82,9 +86,15 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.import_api_tokens(jsonb),
 	unleash_tokens.purge_expired(interval),
 	unleash_tokens.purge_events(interval),
-	unleash_tokens.list_refusals()
+	unleash_tokens.list_refusals(),
+	unleash_tokens.get_seen_at(text, timestamptz),
+	unleash_tokens.get_stat(),
+	unleash_tokens.stat_reset()
 TO unleash_tokens_admin;
 
-GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events TO unleash_tokens_admin;
+GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;
+
+-- A standby may note uses and nothing else.
+GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) TO unleash_tokens_standby;
 
 COMMIT;

@@ -29,4 +29,12 @@
 #define UT_MODULE_MAGIC PG_MODULE_MAGIC
 #endif
 
+/* 17 lets a module name what it waits for; a known name is found again. */
+#include "utils/wait_event.h"
+#if PG_VERSION_NUM >= 170000
+#define UT_WAIT_EVENT(name) WaitEventExtensionNew(name)
+#else
+#define UT_WAIT_EVENT(name) PG_WAIT_EXTENSION
+#endif
+
 #endif							/* UT_COMPAT_H */

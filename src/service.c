@@ -22,6 +22,7 @@
 #include "secret.h"
 #include "service.h"
 #include "store.h"
+#include "usage.h"
 
 int			ut_max_tokens = 0;
 
@@ -138,34 +139,39 @@ parse_secret(const char *secret, size_t len, Parsed *parsed)
 		ut_crypto_verifier(secret, len, parsed->verifier);
 }
 
-/* May the token that was found be used with this secret now? */
-static bool
-is_usable(const UtToken *token, const Parsed *parsed)
+/* What becomes of a secret, given the token that was found, if any. */
+static UtVerdict
+judge(const Parsed *parsed, bool found, const UtToken *token)
 {
-	if (!ut_secret_equal(parsed->verifier, token->verifier, UT_VERIFIER_LEN))
-		return false;
+	/* compared also when nothing was found, to take the same time */
+	if (!(ut_secret_equal(parsed->verifier, token->verifier, UT_VERIFIER_LEN) & found))
+		return UT_VERDICT_UNKNOWN;
 	if (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp())
-		return false;
-	return token->scope.all || token->scope.count > 0;
+		return UT_VERDICT_EXPIRED;
+	if (!token->scope.all && token->scope.count == 0)
+		return UT_VERDICT_SCOPELESS;
+	return UT_VERDICT_VALID;
 }
 
 bool
 ut_service_validate(const char *secret, size_t len, UtToken *token)
 {
 	Parsed		parsed;
+	UtVerdict	verdict = UT_VERDICT_MALFORMED;
 	bool		found;
 
 	parse_secret(secret, len, &parsed);
-	if (parsed.kind == UT_SECRET_REFUSED)
-		return false;
-	memset(token, 0, sizeof(UtToken));
-	if (parsed.kind == UT_SECRET_V1)
-		found = ut_store_find_by_verifier(parsed.verifier, token);
-	else
-		found = ut_store_find(parsed.selector, token);
-
-	/* looked at also when nothing was found, to take the same time */
-	return is_usable(token, &parsed) & found;
+	if (parsed.kind != UT_SECRET_REFUSED)
+	{
+		memset(token, 0, sizeof(UtToken));
+		if (parsed.kind == UT_SECRET_V1)
+			found = ut_store_find_by_verifier(parsed.verifier, token);
+		else
+			found = ut_store_find(parsed.selector, token);
+		verdict = judge(&parsed, found, token);
+	}
+	ut_usage_count(verdict, token);
+	return verdict == UT_VERDICT_VALID;
 }
 
 void
@@ -194,7 +200,16 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 	if (legacy > 0)
 		ut_store_find_many_by_verifier(verifiers, count, valid, tokens);
 	for (int i = 0; i < count; i++)
-		valid[i] = valid[i] && is_usable(&tokens[i], &parsed[i]);
+	{
+		UtVerdict	verdict = UT_VERDICT_MALFORMED;
+
+		if (valid[i])
+			verdict = judge(&parsed[i], true, &tokens[i]);
+		else if (parsed[i].kind != UT_SECRET_REFUSED)
+			verdict = UT_VERDICT_UNKNOWN;
+		valid[i] = verdict == UT_VERDICT_VALID;
+		ut_usage_count(verdict, &tokens[i]);
+	}
 }
 
 /* A list in the making. */

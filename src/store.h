@@ -22,6 +22,7 @@
 #include "utils/jsonb.h"
 
 #include "token.h"
+#include "usage.h"
 
 /* Does the environment exist for this transaction?  Locks it if so. */
 extern bool ut_store_lock_environment(const char *name);
@@ -75,6 +76,14 @@ extern UtToken *ut_store_lock_expired(const Interval *age, int *count);
 
 /* Delete the events that are at least that old; returns how many. */
 extern int64 ut_store_delete_events(const Interval *age);
+
+/*
+ * Write when tokens were used; notes are in the order of their selectors.
+ * Rows that others have locked are skipped, a time never goes back.  Notes that
+ * are done with (also those of tokens that are gone) are moved to the front;
+ * returns how many.
+ */
+extern int	ut_store_write_seen(UtNote *notes, int count);
 
 /* A token on its way in. */
 typedef struct UtIncoming

@@ -128,6 +128,21 @@ static const Statement statements[UT_PLANS] = {
 		"(type, selector, token_name, data, actor) "
 		"SELECT 'api-token-created', u.*, $4 FROM unnest($1, $2, $3) AS u",
 	4, {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTOID}},
+	[UT_PLAN_LOCK_SEEN] = {
+		"SELECT selector FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"ORDER BY selector FOR NO KEY UPDATE SKIP LOCKED",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_UPDATE_SEEN] = {
+		"UPDATE unleash_tokens.api_token AS t SET seen_at = u.at "
+		"FROM unnest($1, $2) AS u (selector, at) "
+		"WHERE t.selector = u.selector COLLATE \"C\" AND t.selector = ANY ($3) "
+		"AND (t.seen_at IS NULL OR t.seen_at < u.at)",
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}},
+	[UT_PLAN_FIND_OTHERS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
+		"WHERE t.selector <> ALL ($2)",
+	2, {TEXTARRAYOID, TEXTARRAYOID}},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",
@@ -229,7 +244,24 @@ get_plan(UtPlan plan)
 	return prepared;
 }
 
-/* The statements above are written for one version of the tables. */
+/*
+ * The statements above fit the tables of these versions of the SQL objects: a
+ * library may be installed before ALTER EXTENSION UPDATE is run.
+ */
+static bool
+is_served(const char *installed)
+{
+	static const char *const served[] = {UT_VERSION, "1.0"};
+
+	for (int i = 0; i < (int) lengthof(served); i++)
+	{
+		if (strcmp(installed, served[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+/* Once a session. */
 static void
 check_version(void)
 {
@@ -237,7 +269,7 @@ check_version(void)
 
 	if (ut_store_run(UT_PLAN_VERSION, NULL, NULL, UT_VIEW_LATEST_READ) > 0)
 		installed = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
-	if (installed == NULL || strcmp(installed, UT_VERSION) != 0)
+	if (installed == NULL || !is_served(installed))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("library and SQL objects of unleash_tokens are of different versions"),

@@ -17,6 +17,7 @@
 
 #include "compat.h"
 #include "store_row.h"
+#include "usage.h"
 
 /* The columns as store_plan.c lists them. */
 enum TokenColumn
@@ -161,6 +162,25 @@ ut_row_read_texts(ArrayType *array, int *count)
 	return texts;
 }
 
+TimestampTz *
+ut_row_read_times(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	TimestampTz *times;
+
+	deconstruct_array(array, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &values, &nulls, count);
+	times = palloc(Max(*count, 1) * sizeof(TimestampTz));
+	for (int i = 0; i < *count; i++)
+	{
+		times[i] = nulls[i] ? UT_TIME_UNSET : DatumGetTimestampTz(values[i]);
+		if (TIMESTAMP_NOT_FINITE(times[i]))
+			times[i] = UT_TIME_UNSET;
+	}
+	return times;
+}
+
 void
 ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
 {
@@ -205,5 +225,6 @@ ut_row_read_token(SPITupleTable *table, uint64 row, MemoryContext context, UtTok
 	token->expires_at = get_time(tuple, desc, COLUMN_EXPIRES_AT);
 	token->seen_at = get_time(tuple, desc, COLUMN_SEEN_AT);
 	token->alias = get_text(tuple, desc, COLUMN_ALIAS);
+	ut_usage_overlay(token);
 	MemoryContextSwitchTo(before);
 }

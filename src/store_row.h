@@ -30,6 +30,9 @@ extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
 /* A text array as C strings; a NULL element becomes NULL. */
 extern char **ut_row_read_texts(ArrayType *array, int *count);
 
+/* A timestamptz array; a NULL element or an infinite one becomes UT_TIME_UNSET. */
+extern TimestampTz *ut_row_read_times(ArrayType *array, int *count);
+
 /*
  * A token as selector, token_name, type, projects, environment, expires_at for
  * validate_api_tokens().
