@@ -39,7 +39,8 @@
 #include "usage.h"
 #include "worker.h"
 
-#define DATABASES 64			/* served in one round; others wait for the next */
+#define DATABASES 64			/* served in one round; others wait for the
+								 * next */
 #define BATCH 2000				/* notes written in one transaction */
 #define REST 3					/* pause after a batch, times what it took */
 #define LIFETIME_MS 2000		/* a worker does not stand in the way of DROP
