@@ -91,5 +91,6 @@ extern void ut_usage_report_error(const char *message);
 extern int	ut_usage_databases(Oid *databases, int max);
 extern bool ut_usage_is_half_full(void);
 extern void ut_usage_set_launcher(Latch *latch);
+extern void ut_usage_wake_launcher(void);
 
 #endif							/* UT_USAGE_H */

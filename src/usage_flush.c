@@ -1,0 +1,203 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage_flush.c
+ *	  Which notes wait to be written, and what is known of the writing?
+ *
+ * What the launcher, the workers and the view stat need of shared memory.
+ *
+ * Locking: see usage.c.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "utils/timestamp.h"
+
+#include "usage_memory.h"
+
+/* ---- Launcher ---- */
+
+void
+ut_usage_set_launcher(Latch *latch)
+{
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	ut_usage_shared->launcher = latch;
+	SpinLockRelease(&ut_usage_shared->mutex);
+}
+
+/* A latch of a process that has just ended is still memory of ours to set. */
+void
+ut_usage_wake_launcher(void)
+{
+	Latch	   *latch;
+
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	latch = ut_usage_shared->launcher;
+	SpinLockRelease(&ut_usage_shared->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
+}
+
+bool
+ut_usage_is_half_full(void)
+{
+	return pg_atomic_read_u64(&ut_usage_shared->held) > ut_usage_capacity() / 2;
+}
+
+int
+ut_usage_databases(Oid *databases, int max)
+{
+	int			count = 0;
+
+	for (uint32 i = 0; i < ut_usage_shared->nbuckets; i++)
+	{
+		for (int j = 0; j < UT_BUCKET_NOTES; j++)
+		{
+			/* unlocked: an Oid is read whole, and a wrong one does no harm */
+			Oid			database = ut_usage_shared->buckets[i].notes[j].database;
+			int			k = 0;
+
+			while (k < count && databases[k] != database)
+				k++;
+			if (OidIsValid(database) && k == count && count < max)
+				databases[count++] = database;
+		}
+	}
+	return count;
+}
+
+/* ---- Worker ---- */
+
+int
+ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max)
+{
+	int			count = 0;
+
+	for (; *cursor < ut_usage_shared->nbuckets && count + UT_BUCKET_NOTES <= max; (*cursor)++)
+	{
+		UtBucket   *bucket = &ut_usage_shared->buckets[*cursor];
+
+		SpinLockAcquire(&bucket->mutex);
+		for (int i = 0; i < UT_BUCKET_NOTES; i++)
+		{
+			if (bucket->notes[i].database != database)
+				continue;
+			memcpy(notes[count].selector, bucket->notes[i].selector, UT_SELECTOR_LEN);
+			notes[count++].at = bucket->notes[i].at;
+		}
+		SpinLockRelease(&bucket->mutex);
+	}
+	return count;
+}
+
+void
+ut_usage_forget(Oid database, const UtNote *notes, int count)
+{
+	uint64		forgotten = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		UtBucket   *bucket = ut_usage_find_bucket(database, notes[i].selector);
+
+		SpinLockAcquire(&bucket->mutex);
+		for (int j = 0; j < UT_BUCKET_NOTES; j++)
+		{
+			UtSlot	   *note = &bucket->notes[j];
+
+			if (ut_usage_is_note(note, database, notes[i].selector) && note->at <= notes[i].at)
+			{
+				note->database = InvalidOid;
+				forgotten++;
+			}
+		}
+		SpinLockRelease(&bucket->mutex);
+	}
+	pg_atomic_fetch_sub_u64(&ut_usage_shared->held, forgotten);
+}
+
+void
+ut_usage_drop_database(Oid database)
+{
+	uint64		dropped = 0;
+
+	for (uint32 i = 0; i < ut_usage_shared->nbuckets; i++)
+	{
+		UtBucket   *bucket = &ut_usage_shared->buckets[i];
+
+		SpinLockAcquire(&bucket->mutex);
+		for (int j = 0; j < UT_BUCKET_NOTES; j++)
+		{
+			if (bucket->notes[j].database != database)
+				continue;
+			bucket->notes[j].database = InvalidOid;
+			dropped++;
+		}
+		SpinLockRelease(&bucket->mutex);
+	}
+	pg_atomic_fetch_sub_u64(&ut_usage_shared->held, dropped);
+	pg_atomic_fetch_add_u64(&ut_usage_shared->dropped, dropped);
+}
+
+void
+ut_usage_report_flush(void)
+{
+	pg_atomic_fetch_add_u64(&ut_usage_shared->flushes, 1);
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	ut_usage_shared->last_flush = GetCurrentTimestamp();
+	SpinLockRelease(&ut_usage_shared->mutex);
+}
+
+void
+ut_usage_report_error(const char *message)
+{
+	char		cut[sizeof(ut_usage_shared->last_error)];
+	TimestampTz now = GetCurrentTimestamp();
+
+	strlcpy(cut, message, sizeof(cut));
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	memcpy(ut_usage_shared->last_error, cut, sizeof(cut));
+	ut_usage_shared->last_error_at = now;
+	SpinLockRelease(&ut_usage_shared->mutex);
+}
+
+/* ---- Statistics ---- */
+
+bool
+ut_usage_stat(UtUsageStat *stat)
+{
+	if (ut_usage_shared == NULL)
+		return false;
+	for (int i = 0; i < UT_VERDICTS; i++)
+		stat->verdicts[i] = pg_atomic_read_u64(&ut_usage_shared->verdicts[i]);
+	stat->held = pg_atomic_read_u64(&ut_usage_shared->held);
+	stat->dropped = pg_atomic_read_u64(&ut_usage_shared->dropped);
+	stat->flushes = pg_atomic_read_u64(&ut_usage_shared->flushes);
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	stat->last_flush = ut_usage_shared->last_flush;
+	stat->reset_at = ut_usage_shared->reset_at;
+	stat->last_error_at = ut_usage_shared->last_error_at;
+	memcpy(stat->last_error, ut_usage_shared->last_error, sizeof(stat->last_error));
+	SpinLockRelease(&ut_usage_shared->mutex);
+	return true;
+}
+
+void
+ut_usage_reset(void)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	if (ut_usage_shared == NULL)
+		return;
+	for (int i = 0; i < UT_VERDICTS; i++)
+		pg_atomic_write_u64(&ut_usage_shared->verdicts[i], 0);
+	pg_atomic_write_u64(&ut_usage_shared->dropped, 0);
+	pg_atomic_write_u64(&ut_usage_shared->flushes, 0);
+	SpinLockAcquire(&ut_usage_shared->mutex);
+	ut_usage_shared->last_flush = UT_TIME_UNSET;
+	ut_usage_shared->last_error_at = UT_TIME_UNSET;
+	ut_usage_shared->last_error[0] = '\0';
+	ut_usage_shared->reset_at = now;
+	SpinLockRelease(&ut_usage_shared->mutex);
+}

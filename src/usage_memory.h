@@ -1,0 +1,68 @@
+/*-------------------------------------------------------------------------
+ *
+ * usage_memory.h
+ *	  What lies in shared memory?
+ *
+ * For the files of the usage room only.  Locking: see usage.c.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_USAGE_MEMORY_H
+#define UT_USAGE_MEMORY_H
+
+#include "port/atomics.h"
+#include "storage/latch.h"
+#include "storage/spin.h"
+
+#include "secret.h"
+#include "usage.h"
+
+#define UT_BUCKET_NOTES 8		/* notes in a bucket */
+
+typedef struct UtSlot
+{
+	Oid			database;		/* InvalidOid: free */
+	char		selector[UT_SELECTOR_LEN];
+	TimestampTz at;
+} UtSlot;
+
+typedef struct UtBucket
+{
+	slock_t		mutex;			/* protects the notes */
+	UtSlot		notes[UT_BUCKET_NOTES];
+} UtBucket;
+
+typedef struct UtUsageShared
+{
+	pg_atomic_uint64 verdicts[UT_VERDICTS];
+	pg_atomic_uint64 held;
+	pg_atomic_uint64 dropped;
+	pg_atomic_uint64 flushes;
+	slock_t		mutex;			/* protects what follows up to nbuckets */
+	Latch	   *launcher;		/* NULL while there is none */
+	TimestampTz last_flush;
+	TimestampTz reset_at;
+	TimestampTz last_error_at;
+	char		last_error[256];
+	uint32		nbuckets;		/* a power of two; fixed at start */
+	UtBucket	buckets[FLEXIBLE_ARRAY_MEMBER];
+} UtUsageShared;
+
+/* NULL without the library in shared_preload_libraries. */
+extern UtUsageShared *ut_usage_shared;
+
+/* The bucket of a token. */
+extern UtBucket *ut_usage_find_bucket(Oid database, const char *selector);
+
+/* Is this the note of that token? */
+extern bool ut_usage_is_note(const UtSlot *note, Oid database, const char *selector);
+
+/* Note a use in any database; wakes the launcher when half of the notes are taken. */
+extern void ut_usage_put(Oid database, const char *selector, TimestampTz at);
+
+/* How many notes there is room for. */
+extern uint64 ut_usage_capacity(void);
+
+#endif							/* UT_USAGE_MEMORY_H */
