@@ -27,7 +27,9 @@
 
 #include "answer.h"
 #include "caller.h"
+#include "clock.h"
 #include "compat.h"
+#include "datetime.h"
 #include "import.h"
 #include "postgrest.h"
 #include "problem.h"
@@ -267,7 +269,11 @@ unleash_tokens_get_seen_at(PG_FUNCTION_ARGS)
 	PG_RETURN_TIMESTAMPTZ(token.seen_at);
 }
 
-/* What a standby says is taken for a note of our own, never from the future. */
+/*
+ * What a standby says is taken for a note of our own, never from the future.  A
+ * time that the table would refuse is left out: it would keep the worker from
+ * writing all others.
+ */
 Datum
 unleash_tokens_note_usage(PG_FUNCTION_ARGS)
 {
@@ -284,7 +290,7 @@ unleash_tokens_note_usage(PG_FUNCTION_ARGS)
 				 errmsg("selectors and times must be of the same length")));
 	for (int i = 0; i < count; i++)
 	{
-		if (selectors[i] == NULL || times[i] == UT_TIME_UNSET ||
+		if (selectors[i] == NULL || times[i] < ut_clock_from_ms(UT_DATETIME_MIN) ||
 			!ut_secret_is_selector(selectors[i], strlen(selectors[i])))
 			continue;
 		ut_usage_note(selectors[i], Min(times[i], now));

@@ -19,6 +19,7 @@
 #include "libpq-fe.h"
 #include "miscadmin.h"
 #include "storage/latch.h"
+#include "utils/snapmgr.h"
 #include "utils/timestamp.h"
 
 #include "clock.h"
@@ -46,13 +47,18 @@ wait_for(PGconn *conn, int events, TimestampTz deadline)
 	return true;
 }
 
-/* The database is that of this worker, whatever conninfo says. */
+/*
+ * The database is that of this worker, whatever conninfo says.  Looking up its
+ * name is the last use of the catalogs: the replay shall not have to wait for a
+ * snapshot of ours while we wait for the primary.
+ */
 static PGconn *
 begin_connection(const char *conninfo)
 {
 	const char *keywords[] = {"dbname", "dbname", "application_name", NULL};
 	const char *values[] = {conninfo, get_database_name(MyDatabaseId), "unleash_tokens standby", NULL};
 
+	InvalidateCatalogSnapshot();
 	return PQconnectStartParams(keywords, values, 1);
 }
 
@@ -158,7 +164,8 @@ ut_forward_send(const char *conninfo, const UtNote *notes, int count)
 		{
 			char	   *why = pchomp(conn == NULL ? "out of memory" : PQerrorMessage(conn));
 
-			if (*why == '\0')
+			/* what libpq says of a connection that it still waits for has no end */
+			if (*why == '\0' || GetCurrentTimestamp() >= deadline)
 				why = "the primary did not answer in time";
 			ut_usage_report_error(psprintf("could not send notes to the primary: %s", why));
 			ereport(LOG,

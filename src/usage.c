@@ -5,7 +5,9 @@
  *
  * Notes lie in buckets of eight.  A full bucket drops its oldest note.  A note
  * stays until it was written: a worker copies it, writes it, and forgets it
- * only if it was not renewed in between.
+ * only if it was not renewed in between.  One that a standby has sent is not
+ * forgotten but marked: until the primary has written it and that is replayed,
+ * nothing else knows of the use.  Its place is taken when another needs it.
  *
  * Locking: one spinlock for each bucket, held while its eight notes are looked
  * at and for nothing else; counters are atomic; what the workers report has a
@@ -46,7 +48,19 @@ ut_usage_is_note(const UtSlot *note, Oid database, const char *selector)
 	return note->database == database && memcmp(note->selector, selector, UT_SELECTOR_LEN) == 0;
 }
 
-/* Under the bucket's lock: the note of a token, a free one, or the oldest. */
+/* What is lost when the place of a note is taken: nothing, a memory, a use. */
+static int
+worth(const UtSlot *note)
+{
+	if (!OidIsValid(note->database))
+		return 0;
+	return note->sent ? 1 : 2;
+}
+
+/*
+ * Under the bucket's lock: the note of a token, or the place to take for it,
+ * which among those worth the same is the oldest.
+ */
 static UtSlot *
 choose_note(UtBucket *bucket, Oid database, const char *selector)
 {
@@ -58,9 +72,8 @@ choose_note(UtBucket *bucket, Oid database, const char *selector)
 
 		if (ut_usage_is_note(note, database, selector))
 			return note;
-		if (!OidIsValid(chosen->database))
-			continue;
-		if (!OidIsValid(note->database) || note->at < chosen->at)
+		if (worth(note) < worth(chosen) ||
+			(worth(note) == worth(chosen) && note->at < chosen->at))
 			chosen = note;
 	}
 	return chosen;
@@ -72,25 +85,26 @@ ut_usage_put(Oid database, const char *selector, TimestampTz at)
 	UtBucket   *bucket = ut_usage_find_bucket(database, selector);
 	UtSlot	   *note;
 	bool		is_new;
+	bool		adds = false;
 	bool		drops;
 
 	SpinLockAcquire(&bucket->mutex);
 	note = choose_note(bucket, database, selector);
 	is_new = !ut_usage_is_note(note, database, selector);
-	drops = is_new && OidIsValid(note->database);
-	if (is_new)
+	drops = is_new && worth(note) == 2;
+	if (is_new || note->at < at)
 	{
+		adds = worth(note) < 2;
 		note->database = database;
 		memcpy(note->selector, selector, UT_SELECTOR_LEN);
+		note->sent = false;
 		note->at = at;
 	}
-	else if (note->at < at)
-		note->at = at;
 	SpinLockRelease(&bucket->mutex);
 
 	if (drops)
 		pg_atomic_fetch_add_u64(&ut_usage_shared->dropped, 1);
-	else if (is_new &&
+	else if (adds &&
 			 pg_atomic_fetch_add_u64(&ut_usage_shared->held, 1) == ut_usage_capacity() / 2)
 		ut_usage_wake_launcher();
 }

@@ -76,10 +76,12 @@ extern void ut_usage_reset(void);
 /*
  * For the flush worker: copy notes of a database, up to max and starting at
  * *cursor, which is moved on; 0 when there are no more.  They stay until they
- * are forgotten: those that were not renewed since, or all of a database.
+ * are forgotten: those that were not renewed since, or all of a database.  Sent
+ * ones go on to be shown, are not collected again by a standby, and are once
+ * more when it was promoted: its primary may have ended before it wrote them.
  */
 extern int	ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max);
-extern void ut_usage_forget(Oid database, const UtNote *notes, int count);
+extern void ut_usage_forget(Oid database, const UtNote *notes, int count, bool sent);
 extern void ut_usage_drop_database(Oid database);
 extern void ut_usage_report_flush(void);
 extern void ut_usage_report_error(const char *message);

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "utils/timestamp.h"
 
 #include "usage_memory.h"
@@ -49,6 +50,7 @@ ut_usage_is_half_full(void)
 int
 ut_usage_databases(Oid *databases, int max)
 {
+	bool		standby = RecoveryInProgress();
 	int			count = 0;
 
 	for (uint32 i = 0; i < ut_usage_shared->nbuckets; i++)
@@ -56,9 +58,12 @@ ut_usage_databases(Oid *databases, int max)
 		for (int j = 0; j < UT_BUCKET_NOTES; j++)
 		{
 			/* unlocked: an Oid is read whole, and a wrong one does no harm */
-			Oid			database = ut_usage_shared->buckets[i].notes[j].database;
+			UtSlot	   *note = &ut_usage_shared->buckets[i].notes[j];
+			Oid			database = note->database;
 			int			k = 0;
 
+			if (standby && note->sent)
+				continue;
 			while (k < count && databases[k] != database)
 				k++;
 			if (OidIsValid(database) && k == count && count < max)
@@ -73,6 +78,7 @@ ut_usage_databases(Oid *databases, int max)
 int
 ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max)
 {
+	bool		standby = RecoveryInProgress();
 	int			count = 0;
 
 	for (; *cursor < ut_usage_shared->nbuckets && count + UT_BUCKET_NOTES <= max; (*cursor)++)
@@ -82,7 +88,7 @@ ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max)
 		SpinLockAcquire(&bucket->mutex);
 		for (int i = 0; i < UT_BUCKET_NOTES; i++)
 		{
-			if (bucket->notes[i].database != database)
+			if (bucket->notes[i].database != database || (standby && bucket->notes[i].sent))
 				continue;
 			memcpy(notes[count].selector, bucket->notes[i].selector, UT_SELECTOR_LEN);
 			notes[count++].at = bucket->notes[i].at;
@@ -93,7 +99,7 @@ ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max)
 }
 
 void
-ut_usage_forget(Oid database, const UtNote *notes, int count)
+ut_usage_forget(Oid database, const UtNote *notes, int count, bool sent)
 {
 	uint64		forgotten = 0;
 
@@ -108,8 +114,11 @@ ut_usage_forget(Oid database, const UtNote *notes, int count)
 
 			if (ut_usage_is_note(note, database, notes[i].selector) && note->at <= notes[i].at)
 			{
-				note->database = InvalidOid;
-				forgotten++;
+				if (!note->sent)
+					forgotten++;
+				note->sent = sent;
+				if (!sent)
+					note->database = InvalidOid;
 			}
 		}
 		SpinLockRelease(&bucket->mutex);
@@ -132,7 +141,9 @@ ut_usage_drop_database(Oid database)
 			if (bucket->notes[j].database != database)
 				continue;
 			bucket->notes[j].database = InvalidOid;
-			dropped++;
+			if (!bucket->notes[j].sent)
+				dropped++;
+			bucket->notes[j].sent = false;
 		}
 		SpinLockRelease(&bucket->mutex);
 	}

@@ -97,7 +97,10 @@ clear_memory(void)
 	{
 		SpinLockInit(&ut_usage_shared->buckets[i].mutex);
 		for (int j = 0; j < UT_BUCKET_NOTES; j++)
+		{
 			ut_usage_shared->buckets[i].notes[j].database = InvalidOid;
+			ut_usage_shared->buckets[i].notes[j].sent = false;
+		}
 	}
 }
 

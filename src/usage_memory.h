@@ -25,6 +25,7 @@ typedef struct UtSlot
 {
 	Oid			database;		/* InvalidOid: free */
 	char		selector[UT_SELECTOR_LEN];
+	bool		sent;			/* the primary has it; only shown any more */
 	TimestampTz at;
 } UtSlot;
 

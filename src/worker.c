@@ -277,25 +277,28 @@ flush_batch(uint32 *cursor)
 	static UtNote notes[BATCH];
 	int			count;
 	int			done = 0;
+	bool		sends = RecoveryInProgress();
 
 	StartTransactionCommand();
-	PushActiveSnapshot(GetTransactionSnapshot());
 	count = ut_usage_collect(MyDatabaseId, cursor, notes, BATCH);
 	qsort(notes, count, sizeof(UtNote), compare_notes);
 	pgstat_report_activity(STATE_RUNNING, "writing when API tokens were used");
 	if (!OidIsValid(get_extension_oid("unleash_tokens", true)))
 		ut_usage_drop_database(MyDatabaseId);
-	else if (count > 0 && RecoveryInProgress())
+	else if (count > 0 && sends)
 		done = ut_forward_send(ut_primary_conninfo, notes, count);
 	else if (count > 0)
+	{
+		PushActiveSnapshot(GetTransactionSnapshot());
 		done = ut_store_write_seen(notes, count);
-	PopActiveSnapshot();
+		PopActiveSnapshot();
+	}
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
 	if (done > 0)
 	{
-		ut_usage_forget(MyDatabaseId, notes, done);
+		ut_usage_forget(MyDatabaseId, notes, done, sends);
 		ut_usage_report_flush();
 	}
 	return count > 0;
