@@ -236,12 +236,14 @@ CREATE FUNCTION unleash_tokens.validate_api_tokens(
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_tokens';
 
+-- VOLATILE, though they only read: PostgREST 12 does not run a STABLE function for a
+-- HEAD request, which then answers 200 to anyone.
 CREATE FUNCTION unleash_tokens.get_all_api_tokens() RETURNS jsonb
-LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_all_api_tokens';
 
 CREATE FUNCTION unleash_tokens.get_api_tokens_by_name(name text) RETURNS jsonb
-LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_api_tokens_by_name';
 
 CREATE FUNCTION unleash_tokens.update_api_token(token text, changes jsonb) RETURNS jsonb

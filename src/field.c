@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -170,6 +172,21 @@ ut_field_missing(UtProblem *problem, const char *key, const char *path)
 						  "The field %s is required and was not sent.", key);
 }
 
+/*
+ * Does a text end as Unleash's older secrets do: a '.' and at least 32
+ * characters without a gap?  It may have been sent in the wrong place.
+ */
+static bool
+is_like_secret(const char *text, int len)
+{
+	int			tail = 0;
+
+	while (tail < len && (isalnum((unsigned char) text[len - tail - 1]) ||
+						  text[len - tail - 1] == '_' || text[len - tail - 1] == '-'))
+		tail++;
+	return tail >= 32 && tail < len && text[len - tail - 1] == '.';
+}
+
 const char *
 ut_field_show(const char *text, int len)
 {
@@ -182,6 +199,8 @@ ut_field_show(const char *text, int len)
 
 	if (kind == UT_SECRET_REFUSED && len > 0 && len <= UT_SECRET_MAX)
 		return "a mistyped secret";
+	if (kind == UT_SECRET_V1 && is_like_secret(text, len))
+		return "what looks like a secret";
 	if (selector != NULL)
 	{
 		len = ut_secret_mask(mask, sizeof(mask), text, len);
