@@ -154,7 +154,7 @@ ROLLBACK TO before;
 SELECT unleash_tokens.validate_api_token('any text');
 ROLLBACK TO before;
 DELETE FROM unleash_tokens.project WHERE id = 'default';
-INSERT INTO unleash_tokens.project (id) VALUES ('mismatch');
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "mismatch"}');
 ROLLBACK;
 
 -- The session is not spoilt by that.

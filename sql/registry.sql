@@ -94,8 +94,8 @@ INSERT INTO unleash_tokens.api_token_event (id, type, selector, token_name, acto
 ROLLBACK;
 
 --
--- Rows of the install give way to an incoming row of the same key, as long as
--- nobody changed them and no token uses them.
+-- Rows of a dump come back through backup_row.  Rows of the install give way to
+-- them, as long as nobody changed them and no token uses them.
 --
 BEGIN;
 CREATE TEMP VIEW registry AS
@@ -107,50 +107,55 @@ SELECT * FROM registry;
 SAVEPOINT start;
 
 -- As COPY of a dump does it: unchanged, changed, and new rows.
-COPY unleash_tokens.project (id, created_at, origin) FROM stdin;
-default	2020-01-01 00:00:00+00	install
-mine	2020-01-01 00:00:00+00	user
-\.
-COPY unleash_tokens.environment (name, type, enabled, created_at, origin) FROM stdin;
-development	test	f	2020-01-01 00:00:00+00	user
-production	production	t	2020-01-01 00:00:00+00	install
+COPY unleash_tokens.backup_row (ord, relation, data) FROM stdin;
+1	project	{"id": "default", "created_at": "2020-01-01 00:00:00+00", "origin": "install"}
+1	project	{"id": "mine", "created_at": "2020-01-01 00:00:00+00", "origin": "user"}
+1	environment	{"name": "development", "type": "test", "enabled": false, "created_at": "2020-01-01 00:00:00+00", "origin": "user"}
+1	environment	{"name": "production", "type": "production", "enabled": true, "created_at": "2020-01-01 00:00:00+00", "origin": "install"}
 \.
 SELECT * FROM registry;
+SELECT count(*) AS stays_empty FROM unleash_tokens.backup_row;
 
 -- Once is enough: the same again is a duplicate, but for what is still as installed.
-INSERT INTO unleash_tokens.environment (name) VALUES ('development');
-INSERT INTO unleash_tokens.project (id) VALUES ('mine');
-INSERT INTO unleash_tokens.project (id) VALUES ('default');
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'environment', '{"name": "development", "type": "test", "enabled": false, "created_at": "2020-01-01", "origin": "user"}');
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "default", "created_at": "2020-01-01", "origin": "user"}');
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "default", "created_at": "2020-01-01", "origin": "user"}');
+ROLLBACK TO start;
+
+-- An INSERT of anybody's does not make room for itself.
 INSERT INTO unleash_tokens.project (id) VALUES ('default');
 ROLLBACK TO start;
 
--- What the dump says was removed goes, and is not entered itself.
-COPY unleash_tokens.project (id, created_at, origin) FROM stdin;
-default	2020-01-01 00:00:00+00	removed
+-- What the dump says was removed goes.
+COPY unleash_tokens.backup_row (ord, relation, data) FROM stdin;
+0	no project	{"id": "default"}
+0	no environment	{"name": "production"}
+0	no environment	{"name": "never there"}
 \.
-INSERT INTO unleash_tokens.environment (name, origin) VALUES ('production', 'removed'), ('never there', 'removed');
 SELECT * FROM registry;
 ROLLBACK TO start;
 
 -- Not what somebody made or changed, be it only by touching it.
 UPDATE unleash_tokens.project SET id = id WHERE id = 'default';
 UPDATE unleash_tokens.environment SET enabled = false WHERE name = 'production';
-INSERT INTO unleash_tokens.project (id, origin) VALUES ('default', 'removed');
-INSERT INTO unleash_tokens.environment (name, origin) VALUES ('production', 'removed');
+INSERT INTO unleash_tokens.backup_row VALUES (0, 'no project', '{"id": "default"}'), (0, 'no environment', '{"name": "production"}');
 SELECT * FROM registry;
-INSERT INTO unleash_tokens.project (id) VALUES ('default');
 UPDATE unleash_tokens.project SET origin = 'install';
 SELECT * FROM registry WHERE registry = 'project';
 ROLLBACK TO start;
 
 -- Not what tokens use: they would lose it.
 SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "n", "project": "default"}') ->> 'secret' AS secret \gset
-INSERT INTO unleash_tokens.project (id, origin) VALUES ('default', 'removed');
-INSERT INTO unleash_tokens.environment (name, origin) VALUES ('development', 'removed');
-INSERT INTO unleash_tokens.project (id) VALUES ('default');
-INSERT INTO unleash_tokens.environment (name) VALUES ('development');
+INSERT INTO unleash_tokens.backup_row VALUES (0, 'no project', '{"id": "default"}'), (0, 'no environment', '{"name": "development"}');
 SELECT * FROM registry;
 SELECT unleash_tokens.validate_api_token(:'secret') -> 'projects' AS projects;
+ROLLBACK TO start;
+
+-- What is of no table we know is not lost in silence, nor what the trigger does not take.
+INSERT INTO unleash_tokens.backup_row VALUES (9, 'api_token_grant', '{}');
+INSERT INTO unleash_tokens.backup_row VALUES (1, NULL, '{}');
+ALTER TABLE unleash_tokens.backup_row DISABLE TRIGGER ALL;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "x"}');
 ROLLBACK TO start;
 
 -- Other origins there are none.
@@ -162,14 +167,17 @@ ROLLBACK;
 -- The functions behind the triggers do their work for our tables only.
 --
 BEGIN;
-SELECT unleash_tokens.keep_registry();
+SELECT unleash_tokens.mark_changed();
+SELECT unleash_tokens.restore_row();
 SELECT unleash_tokens.delete_scopeless_tokens();
 CREATE TEMP TABLE other (id int, origin int, ord int);
-CREATE TRIGGER t BEFORE INSERT OR UPDATE ON other FOR EACH ROW EXECUTE FUNCTION unleash_tokens.keep_registry();
+CREATE TRIGGER r BEFORE INSERT ON other FOR EACH ROW EXECUTE FUNCTION unleash_tokens.restore_row();
 INSERT INTO other VALUES (1, 1, 1);
-DROP TABLE other;
-CREATE TEMP TABLE other (id int, origin int, ord int);
+DROP TRIGGER r ON other;
 INSERT INTO other VALUES (1, 1, 1);
+CREATE TRIGGER u BEFORE UPDATE ON other FOR EACH ROW EXECUTE FUNCTION unleash_tokens.mark_changed();
+UPDATE other SET id = 2;
+DROP TRIGGER u ON other;
 CREATE TRIGGER t AFTER DELETE ON other REFERENCING OLD TABLE AS gone FOR EACH STATEMENT EXECUTE FUNCTION unleash_tokens.delete_scopeless_tokens();
 DELETE FROM other;
 ROLLBACK;

@@ -173,18 +173,26 @@ ut_field_missing(UtProblem *problem, const char *key, const char *path)
 }
 
 /*
- * Does a text end as Unleash's older secrets do: a '.' and at least 32
- * characters without a gap?  It may have been sent in the wrong place.
+ * How much of a text that cannot be parsed as a secret may be shown: all of it,
+ * or what stands before a dot and 32 characters such as secrets are made of.
+ * That is Unleash's older form, <scope>:<environment>.<hexadecimal digits>, and
+ * any secret with something put before or behind it.
  */
-static bool
-is_like_secret(const char *text, int len)
+static int
+public_len(const char *text, int len)
 {
-	int			tail = 0;
+	int			run = 0;
 
-	while (tail < len && (isalnum((unsigned char) text[len - tail - 1]) ||
-						  text[len - tail - 1] == '_' || text[len - tail - 1] == '-'))
-		tail++;
-	return tail >= 32 && tail < len && text[len - tail - 1] == '.';
+	for (int i = len - 1; i >= 0; i--)
+	{
+		if (isalnum((unsigned char) text[i]) || text[i] == '-' || text[i] == '_')
+			run++;
+		else if (text[i] == '.' && run >= 32)
+			return i + 1;
+		else
+			run = 0;
+	}
+	return len;
 }
 
 const char *
@@ -199,12 +207,15 @@ ut_field_show(const char *text, int len)
 
 	if (kind == UT_SECRET_REFUSED && len > 0 && len <= UT_SECRET_MAX)
 		return "a mistyped secret";
-	if (kind == UT_SECRET_V1 && is_like_secret(text, len))
-		return "what looks like a secret";
 	if (selector != NULL)
 	{
 		len = ut_secret_mask(mask, sizeof(mask), text, len);
 		text = mask;
+	}
+	else if (public_len(text, len) < len)
+	{
+		text = psprintf("%.*s***", public_len(text, len), text);
+		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);
 	start = pnstrdup(text, clipped);
