@@ -39,6 +39,19 @@ async function test(name, body) {
 	}
 }
 
+// psql is waited for with the event loop standing still, and a server may hang up meanwhile: what then fails was never read
+// and is sent again, on another connection.
+const fetchOnce = globalThis.fetch;
+globalThis.fetch = async (what, options) => {
+	const again = what instanceof Request ? what.clone() : what;
+	try {
+		return await fetchOnce(what, options);
+	} catch (error) {
+		if (!['EPIPE', 'ECONNRESET', 'UND_ERR_SOCKET'].includes(error.cause?.code)) throw error;
+		return fetchOnce(again, options);
+	}
+};
+
 // ---- The servers ------------------------------------------------------------------------------------------------------
 
 function sql({ db }, text) {
