@@ -9,10 +9,13 @@ OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create refusals validate scope registry limit encoding \
-	events privileges catalog
-ISOLATION = limit-read-committed
+	events privileges catalog property
+ISOLATION = limit-race project-removed project-renamed project-truncated \
+	environment-removed environment-renamed environment-truncated \
+	last-two-projects validate-now
 ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=unleash_tokens
 TAP_TESTS = 1
+EXTRA_CLEAN = output_iso tmp_check tmp_check_iso results regression.diffs regression.out
 
 PG_CPPFLAGS = -I$(srcdir)/src -I$(libpq_srcdir) -DUT_VERSION='"$(EXTVERSION)"'
 

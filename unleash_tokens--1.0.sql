@@ -10,10 +10,10 @@
 
 DO LANGUAGE plpgsql $$
 BEGIN
-	IF EXISTS (SELECT FROM pg_catalog.pg_class c
-			   WHERE c.relnamespace OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace)
-	   OR EXISTS (SELECT FROM pg_catalog.pg_proc p
-				  WHERE p.pronamespace OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace)
+	IF EXISTS (SELECT FROM pg_catalog.pg_depend d
+			   WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+				 AND d.refobjid OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace
+				 AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass)
 	   OR EXISTS (SELECT FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles r
 				  WHERE n.oid OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace
 					AND r.oid OPERATOR(pg_catalog.=) n.nspowner AND NOT r.rolsuper)
@@ -37,7 +37,9 @@ CREATE TABLE unleash_tokens.project (
 	CONSTRAINT project_id_check CHECK (
 		pg_catalog.length(id) BETWEEN 1 AND 100
 		AND id OPERATOR(pg_catalog.<>) ALL (ARRAY['*', '[]'])
-		AND id OPERATOR(pg_catalog.!~) E'[\\u0001-\\u001F\\u007F-\\u009F]'),
+		AND id OPERATOR(pg_catalog.!~) CASE pg_catalog.getdatabaseencoding()
+			WHEN 'SQL_ASCII' THEN E'[\\u0001-\\u001F\\u007F]|\\u00C2[\\u0080-\\u009F]'
+			ELSE E'[\\u0001-\\u001F\\u007F-\\u009F]' END),
 	CONSTRAINT project_origin_check CHECK (origin OPERATOR(pg_catalog.=) ANY (ARRAY['install', 'user']))
 );
 
@@ -51,7 +53,9 @@ CREATE TABLE unleash_tokens.environment (
 	CONSTRAINT environment_name_check CHECK (
 		pg_catalog.length(name) BETWEEN 1 AND 100
 		AND name OPERATOR(pg_catalog.<>) ALL (ARRAY['*', '[]'])
-		AND name OPERATOR(pg_catalog.!~) E'[\\u0001-\\u001F\\u007F-\\u009F]'),
+		AND name OPERATOR(pg_catalog.!~) CASE pg_catalog.getdatabaseencoding()
+			WHEN 'SQL_ASCII' THEN E'[\\u0001-\\u001F\\u007F]|\\u00C2[\\u0080-\\u009F]'
+			ELSE E'[\\u0001-\\u001F\\u007F-\\u009F]' END),
 	CONSTRAINT environment_type_check CHECK (pg_catalog.length(type) BETWEEN 1 AND 100),
 	CONSTRAINT environment_origin_check CHECK (origin OPERATOR(pg_catalog.=) ANY (ARRAY['install', 'user']))
 );
@@ -59,13 +63,13 @@ CREATE TABLE unleash_tokens.environment (
 COMMENT ON TABLE unleash_tokens.project IS 'The projects a token may be scoped to. Removing one deletes the tokens that reach nothing else; renaming one keeps them.';
 COMMENT ON COLUMN unleash_tokens.project.id IS '1 to 100 characters, no control characters, not * or [].';
 COMMENT ON COLUMN unleash_tokens.project.created_at IS 'When the project was entered here.';
-COMMENT ON COLUMN unleash_tokens.project.origin IS 'install: made by CREATE EXTENSION and unchanged since, gives way to an INSERT of the same id as long as no token uses it; user: any other.';
+COMMENT ON COLUMN unleash_tokens.project.origin IS 'install: made by CREATE EXTENSION and unchanged since; gives way to a restored row as long as no token uses it. user: any other.';
 COMMENT ON TABLE unleash_tokens.environment IS 'The environments a token may belong to. One that tokens use cannot be removed; renaming one keeps them.';
 COMMENT ON COLUMN unleash_tokens.environment.name IS '1 to 100 characters, no control characters, not * or [].';
 COMMENT ON COLUMN unleash_tokens.environment.type IS 'What the environment is for, in Unleash one of development, test, preproduction and production; not interpreted.';
 COMMENT ON COLUMN unleash_tokens.environment.enabled IS 'Shown only: a token may be made for a disabled environment (Unleash 8.2.0, A-env-09).';
 COMMENT ON COLUMN unleash_tokens.environment.created_at IS 'When the environment was entered here.';
-COMMENT ON COLUMN unleash_tokens.environment.origin IS 'install: made by CREATE EXTENSION and unchanged since, gives way to an INSERT of the same name as long as no token uses it; user: any other.';
+COMMENT ON COLUMN unleash_tokens.environment.origin IS 'install: made by CREATE EXTENSION and unchanged since; gives way to a restored row as long as no token uses it. user: any other.';
 
 -- ===========================================================================
 -- Tokens
@@ -163,57 +167,84 @@ COMMENT ON COLUMN unleash_tokens.api_token_event.data IS 'The token afterwards; 
 COMMENT ON COLUMN unleash_tokens.api_token_event.pre_data IS 'The token before; NULL when it was made.';
 
 -- ===========================================================================
+-- What a dump takes along.  pg_dump copies the tables of an extension one by
+-- one, and pg_restore -j loads them side by side, against their foreign keys,
+-- which exist by then.  So one table stands for all: its dump states the rows of
+-- the others in an order that fits, and a trigger puts them where they belong.
+-- It never holds a row.
+-- ===========================================================================
+
+CREATE TABLE unleash_tokens.backup_row (
+	ord			integer NOT NULL,
+	relation	text COLLATE "C" NOT NULL,
+	data		jsonb NOT NULL,
+	CONSTRAINT backup_row_check CHECK (false)
+);
+
+COMMENT ON TABLE unleash_tokens.backup_row IS 'Always empty. Dumped and restored in place of the other tables; the constraint fails when the trigger that takes the rows is disabled.';
+COMMENT ON COLUMN unleash_tokens.backup_row.ord IS 'Rises from the tables that others refer to, to those that refer to them.';
+COMMENT ON COLUMN unleash_tokens.backup_row.relation IS 'The table the row belongs to; "no project" and "no environment" say that a row of a fresh install was removed.';
+COMMENT ON COLUMN unleash_tokens.backup_row.data IS 'The row, its columns as keys.';
+
+SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
+	UNION ALL SELECT 0, 'no project', pg_catalog.jsonb_build_object('id', s.id) FROM (VALUES ('default')) AS s (id)
+	WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id OPERATOR(pg_catalog.=) s.id)
+	UNION ALL SELECT 0, 'no environment', pg_catalog.jsonb_build_object('name', s.name) FROM (VALUES ('development'), ('production')) AS s (name)
+	WHERE NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name OPERATOR(pg_catalog.=) s.name)
+	UNION ALL SELECT 1, 'project', pg_catalog.to_jsonb(p) FROM unleash_tokens.project AS p
+	UNION ALL SELECT 1, 'environment', pg_catalog.to_jsonb(e) FROM unleash_tokens.environment AS e
+	UNION ALL SELECT 2, 'api_token', pg_catalog.to_jsonb(t) FROM unleash_tokens.api_token AS t
+	UNION ALL SELECT 3, 'api_token_project', pg_catalog.to_jsonb(l) FROM unleash_tokens.api_token_project AS l
+	UNION ALL SELECT 4, 'api_token_event', pg_catalog.to_jsonb(v) FROM unleash_tokens.api_token_event AS v
+	ORDER BY 1$$);
+SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_event_id_seq', '');
+
+-- ===========================================================================
 -- Triggers
 -- ===========================================================================
 
-CREATE FUNCTION unleash_tokens.keep_registry() RETURNS trigger
+CREATE FUNCTION unleash_tokens.mark_changed() RETURNS trigger
 LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS 'MODULE_PATHNAME', 'unleash_tokens_keep_registry';
+AS 'MODULE_PATHNAME', 'unleash_tokens_mark_changed';
 
 CREATE FUNCTION unleash_tokens.delete_scopeless_tokens() RETURNS trigger
 LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_delete_scopeless_tokens';
 
-COMMENT ON FUNCTION unleash_tokens.keep_registry() IS 'Trigger of project and environment: lets a restored row take the place of the one CREATE EXTENSION made, and takes back what the dump says was removed.';
-COMMENT ON FUNCTION unleash_tokens.delete_scopeless_tokens() IS 'Trigger of api_token_project: deletes, with an event, a token whose last project is gone.';
+CREATE FUNCTION unleash_tokens.restore_row() RETURNS trigger
+LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_restore_row';
 
-CREATE TRIGGER keep_registry BEFORE INSERT OR UPDATE ON unleash_tokens.project
-	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.keep_registry();
-CREATE TRIGGER keep_registry BEFORE INSERT OR UPDATE ON unleash_tokens.environment
-	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.keep_registry();
+COMMENT ON FUNCTION unleash_tokens.mark_changed() IS 'Trigger of project and environment: a changed row is no longer that of the install.';
+COMMENT ON FUNCTION unleash_tokens.delete_scopeless_tokens() IS 'Trigger of api_token_project: deletes, with an event, a token whose last project is gone.';
+COMMENT ON FUNCTION unleash_tokens.restore_row() IS 'Trigger of backup_row: puts a restored row into its table. Error 22023 for a table it does not know.';
+
+CREATE TRIGGER mark_changed BEFORE UPDATE ON unleash_tokens.project
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.mark_changed();
+CREATE TRIGGER mark_changed BEFORE UPDATE ON unleash_tokens.environment
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.mark_changed();
 CREATE TRIGGER delete_scopeless_tokens AFTER DELETE ON unleash_tokens.api_token_project
 	REFERENCING OLD TABLE AS gone
 	FOR EACH STATEMENT EXECUTE FUNCTION unleash_tokens.delete_scopeless_tokens();
 CREATE TRIGGER delete_scopeless_tokens_truncate AFTER TRUNCATE ON unleash_tokens.api_token_project
 	FOR EACH STATEMENT EXECUTE FUNCTION unleash_tokens.delete_scopeless_tokens();
+CREATE TRIGGER restore_row BEFORE INSERT ON unleash_tokens.backup_row
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.restore_row();
 
-COMMENT ON TRIGGER keep_registry ON unleash_tokens.project IS 'See the function.';
-COMMENT ON TRIGGER keep_registry ON unleash_tokens.environment IS 'See the function.';
+COMMENT ON TRIGGER mark_changed ON unleash_tokens.project IS 'See the function.';
+COMMENT ON TRIGGER mark_changed ON unleash_tokens.environment IS 'See the function.';
 COMMENT ON TRIGGER delete_scopeless_tokens ON unleash_tokens.api_token_project IS 'See the function.';
 COMMENT ON TRIGGER delete_scopeless_tokens_truncate ON unleash_tokens.api_token_project IS 'See the function.';
+COMMENT ON TRIGGER restore_row ON unleash_tokens.backup_row IS 'See the function.';
 
 -- ===========================================================================
--- What a fresh install holds (as Unleash 8), and what a dump takes along.
--- A dump states rows of the install that were removed since with the origin
--- 'removed': the trigger takes them back when it is restored.
+-- What a fresh install holds (as Unleash 8)
 -- ===========================================================================
 
 INSERT INTO unleash_tokens.project (id, origin) VALUES ('default', 'install');
 INSERT INTO unleash_tokens.environment (name, type, origin) VALUES
 	('development', 'development', 'install'),
 	('production', 'production', 'install');
-
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.project', $$
-	UNION ALL SELECT s.id, pg_catalog.now(), 'removed' FROM (VALUES ('default')) AS s(id)
-	WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id OPERATOR(pg_catalog.=) s.id)$$);
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.environment', $$
-	UNION ALL SELECT s.name, s.name, true, pg_catalog.now(), 'removed'
-	FROM (VALUES ('development'), ('production')) AS s(name)
-	WHERE NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name OPERATOR(pg_catalog.=) s.name)$$);
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token', '');
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_project', '');
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_event', '');
-SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_event_id_seq', '');
 
 COMMENT ON SEQUENCE unleash_tokens.api_token_event_id_seq IS 'Numbers the events.';
 
@@ -236,12 +267,14 @@ CREATE FUNCTION unleash_tokens.validate_api_tokens(
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_tokens';
 
+-- VOLATILE, though they only read: PostgREST 12 does not run a STABLE function for a
+-- HEAD request, which then answers 200 to anyone.
 CREATE FUNCTION unleash_tokens.get_all_api_tokens() RETURNS jsonb
-LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_all_api_tokens';
 
 CREATE FUNCTION unleash_tokens.get_api_tokens_by_name(name text) RETURNS jsonb
-LANGUAGE C STABLE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_api_tokens_by_name';
 
 CREATE FUNCTION unleash_tokens.update_api_token(token text, changes jsonb) RETURNS jsonb

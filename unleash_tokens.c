@@ -16,6 +16,7 @@
 
 #include <limits.h>
 
+#include "catalog/namespace.h"
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "funcapi.h"
@@ -23,6 +24,7 @@
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/jsonb.h"
+#include "utils/rel.h"
 #include "utils/timestamp.h"
 
 #include "answer.h"
@@ -63,7 +65,8 @@ PG_FUNCTION_INFO_V1(unleash_tokens_list_refusals);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api_get);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_read);
-PG_FUNCTION_INFO_V1(unleash_tokens_keep_registry);
+PG_FUNCTION_INFO_V1(unleash_tokens_mark_changed);
+PG_FUNCTION_INFO_V1(unleash_tokens_restore_row);
 PG_FUNCTION_INFO_V1(unleash_tokens_delete_scopeless_tokens);
 
 void
@@ -378,30 +381,65 @@ unleash_tokens_rest_read(PG_FUNCTION_ARGS)
 
 /* ---- Triggers ---- */
 
-static TriggerData *
-expect_trigger(FunctionCallInfo fcinfo)
+/* Is this the table of ours with that name? */
+static bool
+is_table(Relation relation, const char *name)
 {
-	if (!CALLED_AS_TRIGGER(fcinfo))
+	return strcmp(RelationGetRelationName(relation), name) == 0 &&
+		RelationGetNamespace(relation) == get_namespace_oid("unleash_tokens", false);
+}
+
+/*
+ * A trigger can be put on any table by who may execute its function; ours rely
+ * on the columns of their own tables and on how they are fired there.
+ */
+static void
+expect_trigger(bool expected)
+{
+	if (!expected)
 		ereport(ERROR,
 				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
 				 errmsg("function can only be called by the triggers of unleash_tokens")));
-	return (TriggerData *) fcinfo->context;
 }
 
+/* Such a trigger may be on any of our registries. */
 Datum
-unleash_tokens_keep_registry(PG_FUNCTION_ARGS)
+unleash_tokens_mark_changed(PG_FUNCTION_ARGS)
 {
-	return PointerGetDatum(ut_store_keep_registry(expect_trigger(fcinfo)));
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	expect_trigger(CALLED_AS_TRIGGER(fcinfo) &&
+				   TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+				   TRIGGER_FIRED_BY_UPDATE(trigger->tg_event) &&
+				   (is_table(trigger->tg_relation, "project") || is_table(trigger->tg_relation, "environment")));
+	return PointerGetDatum(ut_store_mark_changed(trigger));
+}
+
+/* No row goes into the table the trigger is on. */
+Datum
+unleash_tokens_restore_row(PG_FUNCTION_ARGS)
+{
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
+
+	expect_trigger(CALLED_AS_TRIGGER(fcinfo) &&
+				   TRIGGER_FIRED_BEFORE(trigger->tg_event) && TRIGGER_FIRED_FOR_ROW(trigger->tg_event) &&
+				   TRIGGER_FIRED_BY_INSERT(trigger->tg_event) && is_table(trigger->tg_relation, "backup_row"));
+	ut_store_restore(trigger);
+	return PointerGetDatum(NULL);
 }
 
 Datum
 unleash_tokens_delete_scopeless_tokens(PG_FUNCTION_ARGS)
 {
-	TriggerData *trigger = expect_trigger(fcinfo);
+	TriggerData *trigger = (TriggerData *) fcinfo->context;
 	UtActor		actor = ut_caller_sql_actor();
 	int			count;
-	UtToken    *tokens = ut_store_delete_scopeless(trigger, &count);
+	UtToken    *tokens;
 
+	expect_trigger(CALLED_AS_TRIGGER(fcinfo) &&
+				   TRIGGER_FIRED_AFTER(trigger->tg_event) && TRIGGER_FIRED_FOR_STATEMENT(trigger->tg_event) &&
+				   is_table(trigger->tg_relation, "api_token_project"));
+	tokens = ut_store_delete_scopeless(trigger, &count);
 	ut_service_report_scopeless(tokens, count, &actor);
 	return PointerGetDatum(NULL);
 }

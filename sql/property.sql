@@ -124,4 +124,5 @@ END $$;
 
 -- Nothing is left behind either: no token without a project, no link without a token.
 SELECT count(*) AS scopeless FROM unleash_tokens.api_tokens WHERE projects = '{}';
+SET client_min_messages = warning;
 DROP SCHEMA model CASCADE;

@@ -21,6 +21,11 @@
 #include "varatt.h"
 #endif
 
+/* 18 has one word for a function that does not return, in front of it. */
+#if PG_VERSION_NUM < 180000
+#define pg_noreturn pg_attribute_noreturn()
+#endif
+
 /* 18 lets a module say its name and version. */
 #if PG_VERSION_NUM >= 180000
 #define UT_MODULE_MAGIC \

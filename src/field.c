@@ -11,6 +11,8 @@
  */
 #include "postgres.h"
 
+#include <ctype.h>
+
 #include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
@@ -170,6 +172,29 @@ ut_field_missing(UtProblem *problem, const char *key, const char *path)
 						  "The field %s is required and was not sent.", key);
 }
 
+/*
+ * How much of a text that cannot be parsed as a secret may be shown: all of it,
+ * or what stands before a dot and 32 characters such as secrets are made of.
+ * That is Unleash's older form, <scope>:<environment>.<hexadecimal digits>, and
+ * any secret with something put before or behind it.
+ */
+static int
+public_len(const char *text, int len)
+{
+	int			run = 0;
+
+	for (int i = len - 1; i >= 0; i--)
+	{
+		if (isalnum((unsigned char) text[i]) || text[i] == '-' || text[i] == '_')
+			run++;
+		else if (text[i] == '.' && run >= 32)
+			return i + 1;
+		else
+			run = 0;
+	}
+	return len;
+}
+
 const char *
 ut_field_show(const char *text, int len)
 {
@@ -186,6 +211,11 @@ ut_field_show(const char *text, int len)
 	{
 		len = ut_secret_mask(mask, sizeof(mask), text, len);
 		text = mask;
+	}
+	else if (public_len(text, len) < len)
+	{
+		text = psprintf("%.*s***", public_len(text, len), text);
+		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);
 	start = pnstrdup(text, clipped);

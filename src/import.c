@@ -91,9 +91,8 @@ find_list(Jsonb *body, JsonbContainer **list, UtProblem *problem)
 	}
 	if (body != NULL && JB_ROOT_IS_OBJECT(body))
 	{
-		tokens = getKeyJsonValueFromContainer(&body->root, "tokens", 6, NULL);
-		if (tokens != NULL && tokens->type == jbvBinary &&
-			JsonContainerIsArray(tokens->val.binary.data))
+		tokens = ut_field_find(body, "tokens");
+		if (tokens != NULL && ut_field_is_array(tokens))
 		{
 			*list = tokens->val.binary.data;
 			return true;
@@ -112,9 +111,11 @@ without_project(Jsonb *body)
 }
 
 static bool
-has_key(Jsonb *body, const char *key)
+is_true(Jsonb *body, const char *key)
 {
-	return getKeyJsonValueFromContainer(&body->root, key, strlen(key), NULL) != NULL;
+	JsonbValue *value = ut_field_find(body, key);
+
+	return value != NULL && value->type == jbvBool && value->val.boolean;
 }
 
 /* An element by the rules of create; refusal is set when it breaks one. */
@@ -140,7 +141,7 @@ read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 		incoming->refusal = problem.detail;
 		return;
 	}
-	if (!has_key(body, "projects") || !has_key(body, "environment"))
+	if (ut_field_find(body, "projects") == NULL || ut_field_find(body, "environment") == NULL)
 	{
 		incoming->refusal = "it states no projects or no environment";
 		return;
@@ -179,8 +180,7 @@ read_secret(Jsonb *body, UtIncoming *incoming, double *bits)
 		incoming->refusal = "it has no secret, and no selector with its verifier";
 		return;
 	}
-	if (ut_secret_is_selector(secret, len) && has_key(body, "secure") &&
-		getKeyJsonValueFromContainer(&body->root, "secure", 6, NULL)->val.boolean)
+	if (ut_secret_is_selector(secret, len) && is_true(body, "secure"))
 	{
 		incoming->refusal = "only its selector is known: add its verifier";
 		return;

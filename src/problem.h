@@ -14,6 +14,8 @@
 #ifndef UT_PROBLEM_H
 #define UT_PROBLEM_H
 
+#include "compat.h"
+
 typedef enum UtProblemId
 {
 	UT_PROBLEM_BAD_REQUEST,
@@ -83,6 +85,6 @@ extern bool ut_problem_set(UtProblem *problem, UtProblemId id, const char *path,
 						   const char *format,...) pg_attribute_printf(4, 5);
 
 /* Raise a refusal as an ERROR with its SQLSTATE, DETAIL and HINT. */
-extern void ut_problem_raise(const UtProblem *problem) pg_attribute_noreturn();
+pg_noreturn extern void ut_problem_raise(const UtProblem *problem);
 
 #endif							/* UT_PROBLEM_H */

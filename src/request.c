@@ -119,12 +119,40 @@ ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem)
 	return true;
 }
 
+/*
+ * Is every parameter one of ours, with a value and not repeated?  What is
+ * mistyped must not let more tokens pass.
+ */
+static bool
+check_query(const char *query, UtProblem *problem)
+{
+	static const char *const names[] = {"type", "project", "environment"};
+	bool		seen[lengthof(names)] = {false};
+
+	while (*query != '\0')
+	{
+		size_t		len = strcspn(query, "&");
+		size_t		name_len = strcspn(query, "=&");
+		int			i = 0;
+
+		while (i < (int) lengthof(names) &&
+			   (name_len != strlen(names[i]) || memcmp(query, names[i], name_len) != 0))
+			i++;
+		if (i == (int) lengthof(names) || seen[i] || query[name_len] != '=')
+			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+								  "The query holds something else, or the same twice.");
+		seen[i] = true;
+		query += len;
+		if (*query == '&')
+			query++;
+	}
+	return true;
+}
+
 /* A query parameter, decoded; NULL when it is not there. */
 static bool
-read_parameter(const char *target, const char *name, char **value, UtProblem *problem)
+read_parameter(const char *query, const char *name, char **value, UtProblem *problem)
 {
-	size_t		path = ut_wire_path_len(target, strlen(target));
-	const char *query = target[path] == '?' ? target + path + 1 : "";
 	size_t		len;
 	const char *escaped = ut_wire_query(query, strlen(query), name, &len);
 	char	   *bytes;
@@ -144,11 +172,14 @@ read_parameter(const char *target, const char *name, char **value, UtProblem *pr
 bool
 ut_request_need(const char *target, UtNeed *need, UtProblem *problem)
 {
+	size_t		path = ut_wire_path_len(target, strlen(target));
+	const char *query = target[path] == '?' ? target + path + 1 : "";
 	char	   *type;
 
-	if (!read_parameter(target, "type", &type, problem) ||
-		!read_parameter(target, "project", &need->project, problem) ||
-		!read_parameter(target, "environment", &need->environment, problem))
+	if (!check_query(query, problem) ||
+		!read_parameter(query, "type", &type, problem) ||
+		!read_parameter(query, "project", &need->project, problem) ||
+		!read_parameter(query, "environment", &need->environment, problem))
 		return false;
 	need->has_type = type != NULL;
 	if (type == NULL || ut_request_type(type, &need->type))
@@ -207,6 +238,9 @@ read_name(Jsonb *body, char **name, UtProblem *problem)
 							  "The field tokenName has %d characters, which is more than %d: %s.",
 							  chars, MAX_NAME, ut_field_show(*name, strlen(*name)));
 	fault = check_name(*name);
+	if (fault != NULL && *fault == '\0')
+		return ut_problem_set(problem, UT_PROBLEM_JSON_CHARACTER, "/body/tokenName",
+							  "The field tokenName holds a character that has no form in UTF-8.");
 	if (fault != NULL)
 		return ut_problem_set(problem, UT_PROBLEM_NAME_CONTROL, "/body/tokenName",
 							  "The field tokenName holds the control character %s.",
@@ -216,7 +250,8 @@ read_name(Jsonb *body, char **name, UtProblem *problem)
 
 /*
  * The first C0 or C1 control character of a name as U+00XX, or NULL.  Looked
- * for in UTF-8, where those have one form whatever the server's encoding.
+ * for in UTF-8, where those have one form whatever the server's encoding; a
+ * name without such a form, which could be in no answer, is "".
  */
 static const char *
 check_name(const char *name)
@@ -225,7 +260,9 @@ check_name(const char *name)
 	size_t		len;
 
 	byte = (unsigned char *) ut_encoding_to_utf8(name, strlen(name), &len);
-	for (; byte != NULL && *byte != '\0'; byte++)
+	if (byte == NULL || !pg_verify_mbstr(PG_UTF8, (const char *) byte, len, true))
+		return "";
+	for (; *byte != '\0'; byte++)
 	{
 		if (*byte < 0x20 || *byte == 0x7F)
 			return psprintf("U+%04X", *byte);

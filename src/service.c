@@ -55,7 +55,8 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 	{
 		CHECK_FOR_INTERRUPTS();
 		*secret = compose_secret(token, now, token->verifier);
-		ut_secret_parse(*secret, strlen(*secret), &selector);
+		/* from its end, since the checksum is that of the UTF-8 form */
+		selector = *secret + strlen(*secret) - UT_KEY_LEN - 1 - UT_SELECTOR_LEN;
 		token->selector = pnstrdup(selector, UT_SELECTOR_LEN);
 	} while (!ut_store_insert(token, actor->name));
 
@@ -106,6 +107,10 @@ compose_secret(const UtToken *token, int64 ms, uint8 *verifier)
 	size_t		len;
 	char	   *secret;
 
+	if (utf8_prefix == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("the name of a project or environment has no form in UTF-8")));
 	do
 	{
 		ut_crypto_random(random, sizeof(random));

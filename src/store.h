@@ -110,13 +110,17 @@ extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
 							const UtActor *actor);
 
 /*
- * For the trigger on project and environment: the row to write, or NULL for
- * none.  Any change marks a row that CREATE EXTENSION made as the user's.  As
- * long as it is unmarked and no token uses it, it gives way to an incoming row
- * of its key.  A row with origin 'removed' comes out of a dump only and says
- * that the source had that row no more.
+ * For the trigger on project and environment: the row to write, marked as one
+ * that is not the install's any more.
  */
-extern HeapTuple ut_store_keep_registry(TriggerData *trigger);
+extern HeapTuple ut_store_mark_changed(TriggerData *trigger);
+
+/*
+ * For the trigger on backup_row: put the row where it belongs.  A row of the
+ * install that nobody changed and no token uses makes room for it, or goes when
+ * the dump says that it was removed.
+ */
+extern void ut_store_restore(TriggerData *trigger);
 
 /*
  * For the trigger on api_token_project: delete the tokens that lost their last

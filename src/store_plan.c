@@ -26,6 +26,7 @@
 	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
 	"CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
 	"SELECT p.project FROM unleash_tokens.api_token_project AS p " \
+	"JOIN unleash_tokens.project AS r ON r.id = p.project " \
 	"WHERE p.selector = t.selector ORDER BY p.ord) END, " \
 	"t.created_at, t.expires_at, t.seen_at, t.alias "
 
@@ -161,19 +162,39 @@ static const Statement statements[UT_PLANS] = {
 		"DELETE FROM unleash_tokens.api_token WHERE selector = $1",
 	1, {TEXTOID}},
 	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
-		"SELECT FROM unleash_tokens.project WHERE id = $1 AND origin = 'install' FOR UPDATE",
-	1, {TEXTOID}},
+		"SELECT FROM unleash_tokens.project WHERE id = $1 ->> 'id' AND origin = 'install' FOR UPDATE",
+	1, {JSONBOID}},
 	[UT_PLAN_DELETE_INSTALL_PROJECT] = {
-		"DELETE FROM unleash_tokens.project AS r WHERE r.id = $1 AND r.origin = 'install' "
+		"DELETE FROM unleash_tokens.project AS r WHERE r.id = $1 ->> 'id' AND r.origin = 'install' "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.project = r.id)",
-	1, {TEXTOID}},
+	1, {JSONBOID}},
 	[UT_PLAN_LOCK_INSTALL_ENVIRONMENT] = {
-		"SELECT FROM unleash_tokens.environment WHERE name = $1 AND origin = 'install' FOR UPDATE",
-	1, {TEXTOID}},
+		"SELECT FROM unleash_tokens.environment WHERE name = $1 ->> 'name' AND origin = 'install' FOR UPDATE",
+	1, {JSONBOID}},
 	[UT_PLAN_DELETE_INSTALL_ENVIRONMENT] = {
-		"DELETE FROM unleash_tokens.environment AS r WHERE r.name = $1 AND r.origin = 'install' "
+		"DELETE FROM unleash_tokens.environment AS r WHERE r.name = $1 ->> 'name' AND r.origin = 'install' "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
-	1, {TEXTOID}},
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_PROJECT] = {
+		"INSERT INTO unleash_tokens.project "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.project, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_ENVIRONMENT] = {
+		"INSERT INTO unleash_tokens.environment "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.environment, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_TOKEN] = {
+		"INSERT INTO unleash_tokens.api_token "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_TOKEN_PROJECT] = {
+		"INSERT INTO unleash_tokens.api_token_project "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_project, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_EVENT] = {
+		"INSERT INTO unleash_tokens.api_token_event OVERRIDING SYSTEM VALUE "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_event, $1)",
+	1, {JSONBOID}},
 };
 
 /* Plans live as long as the session; the server plans anew what DDL makes stale. */

@@ -3,7 +3,7 @@
  * store_registry.c
  *	  What becomes of the tables when projects and environments change?
  *
- * The work of the two triggers.  Foreign keys do the rest.
+ * The work of the triggers.  Foreign keys do the rest.
  *
  * Locking: tokens are locked FOR UPDATE in the order of their selectors before
  * their remaining projects are looked at, so that of two who take the last two
@@ -33,44 +33,15 @@ typedef struct Gone
 	int32		ord;
 } Gone;
 
-/* Remove the install's row of a key unless a token uses it. */
-static void
-yield_row(bool is_project, Datum key)
-{
-	ut_store_open();
-
-	/*
-	 * a statement of its own, so that the second one sees who used it
-	 * meanwhile
-	 */
-	if (ut_store_run(is_project ? UT_PLAN_LOCK_INSTALL_PROJECT : UT_PLAN_LOCK_INSTALL_ENVIRONMENT,
-					 &key, NULL, UT_VIEW_USUAL) > 0)
-		ut_store_run(is_project ? UT_PLAN_DELETE_INSTALL_PROJECT : UT_PLAN_DELETE_INSTALL_ENVIRONMENT,
-					 &key, NULL, UT_VIEW_USUAL);
-	ut_store_close();
-}
-
 HeapTuple
-ut_store_keep_registry(TriggerData *trigger)
+ut_store_mark_changed(TriggerData *trigger)
 {
 	TupleDesc	desc = RelationGetDescr(trigger->tg_relation);
-	bool		is_project = strcmp(RelationGetRelationName(trigger->tg_relation), "project") == 0;
 	int			origin = SPI_fnumber(desc, "origin");
 	Datum		user = CStringGetTextDatum("user");
 	bool		isnull = false;
-	Datum		key;
-	char	   *stated;
 
-	if (TRIGGER_FIRED_BY_UPDATE(trigger->tg_event))
-		return heap_modify_tuple_by_cols(trigger->tg_newtuple, desc, 1, &origin, &user, &isnull);
-	key = SPI_getbinval(trigger->tg_trigtuple, desc, 1, &isnull);
-	if (isnull)
-		return trigger->tg_trigtuple;
-	yield_row(is_project, key);
-	stated = SPI_getvalue(trigger->tg_trigtuple, desc, origin);
-	if (stated != NULL && strcmp(stated, "removed") == 0)
-		return NULL;
-	return trigger->tg_trigtuple;
+	return heap_modify_tuple_by_cols(trigger->tg_newtuple, desc, 1, &origin, &user, &isnull);
 }
 
 /* By token, then as the token listed them. */

@@ -58,7 +58,7 @@ is(held($node), 4, 'a token has one note, however often it is used');
 my $id = 5;
 foreach my $level ('READ COMMITTED READ ONLY', 'REPEATABLE READ READ ONLY', 'SERIALIZABLE READ ONLY', 'REPEATABLE READ')
 {
-	my $session = $node->background_psql('postgres');
+	my $session = new_session($node, 'postgres');
 
 	$session->query_safe("BEGIN ISOLATION LEVEL $level; SELECT count(*) FROM unleash_tokens.api_tokens");
 	$session->query_safe("SELECT unleash_tokens.validate_api_token(secret) FROM secret WHERE id = $id");
@@ -340,10 +340,11 @@ validate($small, 21, 84);
 ok($small->poll_query_until('postgres', 'SELECT flushes > 0 FROM unleash_tokens.stat'),
 	'what fills half of the memory is written before the interval has passed');
 wait_until_written($small, 'and all of it');
-cmp_ok($small->safe_psql('postgres', 'SELECT count(*) + (SELECT notes_dropped FROM unleash_tokens.stat) FROM unleash_tokens.api_token WHERE seen_at IS NOT NULL'),
-	'==', 84, 'each token has its time, or its note was dropped and counted');
+# a note may be dropped while a worker is writing it
+cmp_ok($small->safe_psql('postgres', 'SELECT 84 - count(*) FROM unleash_tokens.api_token WHERE seen_at IS NOT NULL'),
+	'<=', stat_of($small, 'notes_dropped'), 'a token that has no time had a note that was dropped, and counted');
 
-my $locker = $small->background_psql('postgres');
+my $locker = new_session($small, 'postgres');
 $locker->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token FOR UPDATE) AS t');
 $small->safe_psql('postgres', 'SELECT unleash_tokens.stat_reset()');
 my $noted_only = q{FROM secret AS s JOIN unleash_tokens.api_tokens AS v USING (selector) JOIN unleash_tokens.api_token AS t USING (selector)

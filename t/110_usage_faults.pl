@@ -96,7 +96,7 @@ $node->safe_psql('postgres', 'DROP FUNCTION hold CASCADE; DROP TABLE holding');
 
 # ---- Locks -------------------------------------------------------------------
 
-my $locker = $node->background_psql('postgres');
+my $locker = new_session($node, 'postgres');
 my $row = '(SELECT selector FROM secret WHERE id = 1)';
 foreach my $lock ("SELECT FROM unleash_tokens.api_token WHERE selector = $row FOR UPDATE",
 	"SELECT FROM unleash_tokens.api_token WHERE selector = $row FOR SHARE",
@@ -211,13 +211,13 @@ $node->restart;
 
 # ---- DROP EXTENSION ------------------------------------------------------------
 
-my $session = $node->background_psql('two');
+my $session = new_session($node, 'two');
 $session->query_safe('SELECT unleash_tokens.validate_api_token(secret) FROM secret WHERE id = 1');
 wait_until_written($node, 'nothing is left to be written');
 flush_every($node, 3600);
 $node->restart;
 $session->quit;
-$session = $node->background_psql('two');
+$session = new_session($node, 'two');
 $session->query_safe(q{
 	CREATE FUNCTION try(s text) RETURNS boolean LANGUAGE plpgsql AS $$
 	BEGIN
@@ -291,7 +291,7 @@ wait_until_written($node, 'version 1.0: and the uses written');
 my $rows = q{SELECT md5(string_agg(t::text, ',' ORDER BY selector)) FROM unleash_tokens.api_token AS t};
 my $old_rows = $node->safe_psql('old', $rows);
 is($node->safe_psql('old', 'SELECT count(*) FROM unleash_tokens.api_token WHERE seen_at IS NOT NULL'), 20, 'version 1.0: all of them');
-$session = $node->background_psql('old');
+$session = new_session($node, 'old');
 $session->query_safe('SELECT unleash_tokens.validate_api_token(secret) FROM secret WHERE id = 1');
 wait_until_written($node, 'version 1.0: another use');
 $old_rows = $node->safe_psql('old', $rows);

@@ -11,7 +11,7 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-our @EXPORT = qw(new_server make_tokens validate validate_one held stat_of
+our @EXPORT = qw(new_server new_session make_tokens validate validate_one held stat_of
   flush_every wait_until_written wait_for_error shown stored noted_file hold_workers
   release_workers start_load stop_load launcher_pid worker_pid);
 
@@ -29,6 +29,16 @@ sub new_server
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION unleash_tokens CASCADE');
 	return $node;
+}
+
+# A session in the background.  The time it has is for each query.
+sub new_session
+{
+	my ($node, $database) = @_;
+	my $session = $node->background_psql($database);
+
+	$session->set_query_timer_restart;
+	return $session;
 }
 
 # Tokens 1 to count, their secrets in the table "secret".

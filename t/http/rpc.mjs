@@ -183,6 +183,12 @@ await test('REST entries past nginx: the key is the credential, other headers ar
 	assertStatus(await rest('GET', '/rpc/rest_api', { ...gateway({ ...forged, 'X-Original-Method': 'GET', Authorization: 'x' }) }), 401);
 }));
 
+await test('HEAD runs the entry too, where PostgREST would leave a STABLE one out', async () => {
+	const forged = gateway({ 'X-Original-Method': 'HEAD', 'X-Original-URI': TOKENS, 'Content-Type': undefined });
+	for (const [key, status] of [[undefined, 401], ['x', 401], [env.ADMIN_TOKEN, 200]])
+		assertStatus(await rest('HEAD', '/rpc/rest_api', { ...forged, Authorization: key }), status);
+});
+
 await test('a write asked for on the read-only entry stores nothing', () => assertNothingStored(async () => {
 	const answer = await rest('GET', '/rpc/rest_api', gateway({
 		'X-Original-Method': 'POST', 'X-Original-URI': TOKENS, 'X-Original-Content-Type': 'application/json', Authorization: env.ADMIN_TOKEN }));

@@ -71,7 +71,8 @@ function identity(pid) {
 const isAlive = (one) => identity(one.split(' ')[0]) === one;
 const names = (list) => list.map((one) => {
 	try {
-		return readFileSync(`/proc/${one.split(' ')[0]}/comm`, 'utf8').trim();
+		// the program may have its version behind its name
+		return readFileSync(`/proc/${one.split(' ')[0]}/comm`, 'utf8').trim().replace(/-.*/, '');
 	} catch {
 		return '';
 	}
