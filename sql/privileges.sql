@@ -71,12 +71,12 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 CREATE TEMP TABLE attempt ON COMMIT DROP AS
-	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
+	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
 	FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace AND prorettype <> 'trigger'::regtype
 	UNION ALL
 	SELECT format(s, oid::regclass), relname FROM pg_class, unnest(ARRAY['TABLE %s', 'INSERT INTO %s DEFAULT VALUES', 'DELETE FROM %s',
 		'TRUNCATE %s CASCADE', 'LOCK %s IN ACCESS SHARE MODE']) AS s
-	WHERE relnamespace = 'unleash_tokens'::regnamespace AND (relkind = 'r' OR relkind = 'v' AND s !~ 'TRUNCATE')
+	WHERE relnamespace = 'unleash_tokens'::regnamespace AND (relkind = 'r' OR relkind = 'v' AND s !~ 'TRUNCATE' AND (s !~ 'INSERT|DELETE' OR pg_relation_is_updatable(oid, false) <> 0))
 	UNION ALL
 	SELECT format(s, oid::regclass), relname FROM pg_class, unnest(ARRAY['SELECT last_value FROM %s', 'SELECT nextval(%1$L)', 'SELECT setval(%1$L, 1)']) AS s
 	WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind = 'S'
