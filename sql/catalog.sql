@@ -58,7 +58,7 @@ WHERE typnamespace = 'unleash_tokens'::regnamespace AND typtype <> 'c' AND typel
 -- What a dump takes along
 SELECT o::regclass AS dumped FROM pg_extension, unnest(extconfig) AS o WHERE extname = 'unleash_tokens' ORDER BY o::regclass::text COLLATE "C";
 
--- Settings
+-- Settings, but for usage_slots, which there is only with the library preloaded
 LOAD 'unleash_tokens';
 SELECT name, vartype, context, unit, min_val, max_val, boot_val, short_desc FROM pg_settings
 WHERE name LIKE 'unleash\_tokens.%' ORDER BY name;
