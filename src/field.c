@@ -215,6 +215,7 @@ ut_field_show(const char *text, int len)
 	else if (public_len(text, len) < len)
 	{
 		text = psprintf("%.*s***", public_len(text, len), text);
+
 		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);

@@ -62,6 +62,18 @@ begin_connection(const char *conninfo)
 	return PQconnectStartParams(keywords, values, 1);
 }
 
+/* A text without '=' would be taken for the name of a database. */
+static bool
+is_conninfo(const char *text)
+{
+	char	   *error = NULL;
+	PQconninfoOption *options = PQconninfoParse(text, &error);
+
+	PQconninfoFree(options);
+	PQfreemem(error);
+	return options != NULL;
+}
+
 static bool
 finish_connection(PGconn *conn, TimestampTz deadline)
 {
@@ -148,13 +160,30 @@ read_answer(PGconn *conn, TimestampTz deadline)
 	}
 }
 
+/* To the view stat and to the log; the notes are kept. */
+static void
+report_failure(const char *why)
+{
+	ut_usage_report_error(psprintf("could not send notes to the primary: %s", why));
+	ereport(LOG,
+			(errcode(ERRCODE_CONNECTION_FAILURE),
+			 errmsg("could not send notes of use to the primary: %s", why),
+			 errhint("They are kept. Check unleash_tokens.primary_conninfo and the rights of its role.")));
+}
+
 int
 ut_forward_send(const char *conninfo, const UtNote *notes, int count)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE_MS);
-	PGconn	   *conn = begin_connection(conninfo);
 	volatile bool ok = false;
+	PGconn	   *conn;
 
+	if (!is_conninfo(conninfo))
+	{
+		report_failure("unleash_tokens.primary_conninfo is not a connection string");
+		return 0;
+	}
+	conn = begin_connection(conninfo);
 	PG_TRY();
 	{
 		ok = finish_connection(conn, deadline) &&
@@ -164,14 +193,13 @@ ut_forward_send(const char *conninfo, const UtNote *notes, int count)
 		{
 			char	   *why = pchomp(conn == NULL ? "out of memory" : PQerrorMessage(conn));
 
-			/* what libpq says of a connection that it still waits for has no end */
+			/*
+			 * what libpq says of a connection that it still waits for has no
+			 * end
+			 */
 			if (*why == '\0' || GetCurrentTimestamp() >= deadline)
 				why = "the primary did not answer in time";
-			ut_usage_report_error(psprintf("could not send notes to the primary: %s", why));
-			ereport(LOG,
-					(errcode(ERRCODE_CONNECTION_FAILURE),
-					 errmsg("could not send notes of use to the primary: %s", why),
-					 errhint("They are kept. Check unleash_tokens.primary_conninfo and the rights of its role.")));
+			report_failure(why);
 		}
 	}
 	PG_FINALLY();

@@ -66,7 +66,10 @@ ut_store_restore(TriggerData *trigger)
 		return;
 	ut_store_open();
 
-	/* a statement of its own, so that the second one sees who used it meanwhile */
+	/*
+	 * a statement of its own, so that the second one sees who used it
+	 * meanwhile
+	 */
 	if (restorer->lock != UT_PLANS &&
 		ut_store_run(restorer->lock, &row, NULL, UT_VIEW_USUAL) > 0)
 		ut_store_run(restorer->remove, &row, NULL, UT_VIEW_USUAL);
