@@ -136,14 +136,13 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_UPDATE_SEEN] = {
 		"UPDATE unleash_tokens.api_token AS t SET seen_at = u.at "
 		"FROM unnest($1, $2) AS u (selector, at) "
-		"WHERE t.selector = u.selector COLLATE \"C\" AND t.selector = ANY ($3) "
+		"WHERE t.selector = u.selector COLLATE \"C\" "
 		"AND (t.seen_at IS NULL OR t.seen_at < u.at)",
-	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID}},
-	[UT_PLAN_FIND_OTHERS] = {
-		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
-		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
-		"WHERE t.selector <> ALL ($2)",
-	2, {TEXTARRAYOID, TEXTARRAYOID}},
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}},
+	[UT_PLAN_FIND_SEEN] = {
+		"SELECT selector FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"ORDER BY selector",
+	1, {TEXTARRAYOID}},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",

@@ -42,39 +42,62 @@ times_of(const UtNote *notes, int count)
 	return ut_row_array(values, count, TIMESTAMPTZOID, false);
 }
 
-/* The first column of all rows found, as an array. */
-static Datum
-found_texts(uint64 found)
+/*
+ * Move the notes whose selectors were found to the front and return how many;
+ * notes and rows are both in the order of their selectors, and stay so.
+ */
+static int
+move_found(UtNote *notes, int count, uint64 found)
 {
-	char	  **texts = palloc(Max(found, 1) * sizeof(char *));
+	UtNote	   *others = palloc(count * sizeof(UtNote));
+	int			nothers = 0;
+	int			done = 0;
+	uint64		row = 0;
 
-	for (uint64 i = 0; i < found; i++)
-		texts[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
-	return ut_row_text_array(texts, (int) found);
+	for (int i = 0; i < count; i++)
+	{
+		if (row < found &&
+			memcmp(notes[i].selector, SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1),
+				   UT_SELECTOR_LEN) == 0)
+		{
+			notes[done++] = notes[i];
+			row++;
+		}
+		else
+			others[nothers++] = notes[i];
+	}
+	memcpy(notes + done, others, nothers * sizeof(UtNote));
+	return done;
 }
 
 int
 ut_store_write_seen(UtNote *notes, int count)
 {
 	Datum		selectors = selectors_of(notes, count);
-	Datum		update[3] = {selectors, times_of(notes, count)};
-	Datum		others[2] = {selectors};
-	bool	   *keep = palloc0(count * sizeof(bool));
-	uint64		found;
-	int			done = 0;
+	int			locked;
+	int			left;
+	Datum		update[2];
 
 	ut_store_open();
-	found = ut_store_run(UT_PLAN_LOCK_SEEN, &selectors, NULL, UT_VIEW_USUAL);
-	update[2] = others[1] = found_texts(found);
+	locked = move_found(notes, count, ut_store_run(UT_PLAN_LOCK_SEEN, &selectors, NULL, UT_VIEW_USUAL));
+	update[0] = selectors_of(notes, locked);
+	update[1] = times_of(notes, locked);
 	ut_store_run(UT_PLAN_UPDATE_SEEN, update, NULL, UT_VIEW_USUAL);
-	found = ut_store_run(UT_PLAN_FIND_OTHERS, others, NULL, UT_VIEW_USUAL);
-	for (uint64 i = 0; i < found; i++)
-		keep[ut_row_read_count(SPI_tuptable, i) - 1] = true;
-	ut_store_close();
-	for (int i = 0; i < count; i++)
+	left = count - locked;
+	if (left > 0)
 	{
-		if (!keep[i])
-			notes[done++] = notes[i];
+		UtNote	   *others = notes + locked;
+		UtNote	   *gone = palloc(left * sizeof(UtNote));
+		int			kept;
+
+		/* those that are there are locked by others; the rest is gone */
+		selectors = selectors_of(others, left);
+		kept = move_found(others, left, ut_store_run(UT_PLAN_FIND_SEEN, &selectors, NULL, UT_VIEW_USUAL));
+		memcpy(gone, others + kept, (left - kept) * sizeof(UtNote));
+		memmove(others + left - kept, others, kept * sizeof(UtNote));
+		memcpy(others, gone, (left - kept) * sizeof(UtNote));
+		left = kept;
 	}
-	return done;
+	ut_store_close();
+	return count - left;
 }

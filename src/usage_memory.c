@@ -157,11 +157,20 @@ write_file(int code, Datum arg)
 				 errmsg("could not write file \"%s\": %m", FILE_NAME)));
 }
 
+/* A spoilt note could keep a worker from writing all others. */
+static bool
+is_sound(const UtSlot *note)
+{
+	return OidIsValid(note->database) &&
+		ut_secret_is_selector(note->selector, UT_SELECTOR_LEN) && note->at > 0;
+}
+
 /* What cannot be read is left out: a note is not worth a failed start. */
 static void
 read_file(void)
 {
 	FILE	   *file = AllocateFile(FILE_NAME, PG_BINARY_R);
+	TimestampTz now = GetCurrentTimestamp();
 	uint32		magic;
 	UtSlot		note;
 
@@ -176,7 +185,10 @@ read_file(void)
 	if (fread(&magic, sizeof(magic), 1, file) == 1 && magic == FILE_MAGIC)
 	{
 		while (fread(&note, sizeof(note), 1, file) == 1)
-			ut_usage_put(note.database, note.selector, note.at);
+		{
+			if (is_sound(&note))
+				ut_usage_put(note.database, note.selector, Min(note.at, now));
+		}
 	}
 	FreeFile(file);
 	unlink(FILE_NAME);

@@ -116,7 +116,8 @@ ut_worker_launcher_main(Datum arg)
 			ProcessConfigFile(PGC_SIGHUP);
 		}
 	}
-	proc_exit(0);
+	/* not 0, after which the server would never start it again */
+	proc_exit(1);
 }
 
 /* A standby that does not know its primary keeps its notes to itself. */
@@ -244,6 +245,9 @@ ut_worker_flush_main(Datum arg)
 	set_worker_setting("search_path", "pg_catalog, pg_temp");
 	set_worker_setting("lock_timeout", "500ms");
 	set_worker_setting("synchronous_commit", "off");
+	/* whatever the database's defaults are */
+	set_worker_setting("default_transaction_read_only", "off");
+	set_worker_setting("default_transaction_isolation", "read committed");
 	PG_TRY();
 	{
 		flush_all();
