@@ -144,7 +144,9 @@ for (const [name, column] of relations)
 		for (const [method, target, body] of [['GET', `/${name}`], ['HEAD', `/${name}`], ['GET', `/${name}?select=*&limit=1`], ['POST', `/${name}`, '{}'],
 			['PATCH', `/${name}`, `{"${column}":"1"}`], ['DELETE', `/${name}`], ['PUT', `/${name}?${column}=eq.1`, `{"${column}":"1"}`]]) {
 			const answer = await rest(method, target, { ...JSON_TYPE, Prefer: 'return=representation' }, body);
-			const refused = [401, 403, 404, 405].includes(answer.status) || (method === 'PUT' && answer.status === 400);
+			// of a view that cannot be changed PostgreSQL says so before it looks at privileges
+			const refused = [401, 403, 404, 405].includes(answer.status) || (method === 'PUT' && answer.status === 400) ||
+				(name === 'stat' && method !== 'GET' && method !== 'HEAD' && answer.json?.code === '55000');
 			assert.ok(refused, `${method} ${answer.head}\n${answer.text}`);
 			assert.doesNotMatch(answer.text, /selector"|verifier/);
 		}

@@ -267,9 +267,11 @@ async function startWithoutDatabase() {
 		chmodSync(dir, 0o755);
 		for (const part of ['log', 'tmp']) mkdirSync(path.join(dir, part));
 		const port = await freePort();
-		const text = readFileSync(path.join(env.PGHOST, 'nginx.conf'), 'utf8');
-		writeFileSync(path.join(dir, 'nginx.conf'),
-			text.replaceAll(env.PGHOST, dir).replace(/listen 127\.0\.0\.1:\d+;/, `listen 127.0.0.1:${port};`));
+		for (const file of ['nginx.conf', 'nginx-common.conf', 'nginx-server.conf']) {
+			const text = readFileSync(path.join(env.PGHOST, file), 'utf8');
+			writeFileSync(path.join(dir, file),
+				text.replaceAll(env.PGHOST, dir).replace(/listen 127\.0\.0\.1:\d+;/, `listen 127.0.0.1:${port};`));
+		}
 		copyFileSync(new URL('doc/openapi.json', root), path.join(dir, 'openapi.json'));
 		const base = `http://127.0.0.1:${port}`;
 		const stop = await start('nginx', ['-e', 'stderr', '-p', dir, '-c', path.join(dir, 'nginx.conf'), '-g', 'daemon off;'],
