@@ -93,7 +93,7 @@ _PG_init(void)
 	if (process_shared_preload_libraries_in_progress)
 		DefineCustomIntVariable("unleash_tokens.usage_slots",
 								"Sets how many notes of use shared memory holds.",
-								"Rounded up to a power of two times eight.",
+								"Rounded up to a power of two times 64.",
 								&ut_usage_slots,
 								65536, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);

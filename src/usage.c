@@ -3,13 +3,13 @@
  * usage.c
  *	  When was a token last used?  The notes themselves.
  *
- * Notes lie in buckets of eight.  A full bucket drops its oldest note.  A note
+ * Notes lie in buckets of 64.  A full bucket drops its oldest note.  A note
  * stays until it was written: a worker copies it, writes it, and forgets it
  * only if it was not renewed in between.  One that a standby has sent is not
  * forgotten but marked: until the primary has written it and that is replayed,
  * nothing else knows of the use.  Its place is taken when another needs it.
  *
- * Locking: one spinlock for each bucket, held while its eight notes are looked
+ * Locking: one spinlock for each bucket, held while its notes are looked
  * at and for nothing else; counters are atomic; what the workers report has a
  * spinlock of its own.  Nothing here waits, allocates or raises under a lock.
  *
@@ -35,77 +35,97 @@ char	   *ut_primary_conninfo = "";
 static bool warned = false;
 
 UtBucket *
-ut_usage_find_bucket(Oid database, const char *selector)
+ut_usage_find_bucket(Oid database, const char *selector, uint8 *tag)
 {
-	uint32		hash = hash_bytes((const unsigned char *) selector, UT_SELECTOR_LEN);
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) selector, UT_SELECTOR_LEN),
+									database);
 
-	return &ut_usage_shared->buckets[hash_combine(hash, database) & (ut_usage_shared->nbuckets - 1)];
+	*tag = 1 + (hash >> 24) % UINT8_MAX;
+	return &ut_usage_shared->buckets[hash & (ut_usage_shared->nbuckets - 1)];
 }
 
-bool
-ut_usage_is_note(const UtSlot *note, Oid database, const char *selector)
+UtSlot *
+ut_usage_find_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector)
 {
-	return note->database == database && memcmp(note->selector, selector, UT_SELECTOR_LEN) == 0;
+	uint8	   *end = bucket->tags + UT_BUCKET_NOTES;
+
+	for (uint8 *at = bucket->tags; (at = memchr(at, tag, end - at)) != NULL; at++)
+	{
+		UtSlot	   *note = &bucket->notes[at - bucket->tags];
+
+		if (note->database == database && memcmp(note->selector, selector, UT_SELECTOR_LEN) == 0)
+			return note;
+	}
+	return NULL;
 }
 
-/* What is lost when the place of a note is taken: nothing, a memory, a use. */
-static int
-worth(const UtSlot *note)
+void
+ut_usage_free_note(UtBucket *bucket, UtSlot *note)
 {
-	if (!OidIsValid(note->database))
-		return 0;
-	return note->sent ? 1 : 2;
+	bucket->tags[note - bucket->notes] = 0;
+	note->database = InvalidOid;
+	note->sent = false;
 }
 
 /*
- * Under the bucket's lock: the note of a token, or the place to take for it,
- * which among those worth the same is the oldest.
+ * Under the bucket's lock: a free place, or the one of the oldest note, where a
+ * sent one goes first: it is only a memory, while another is a use.
  */
 static UtSlot *
-choose_note(UtBucket *bucket, Oid database, const char *selector)
+choose_place(UtBucket *bucket)
 {
+	uint8	   *free_tag = memchr(bucket->tags, 0, UT_BUCKET_NOTES);
 	UtSlot	   *chosen = &bucket->notes[0];
 
-	for (int i = 0; i < UT_BUCKET_NOTES; i++)
+	if (free_tag != NULL)
+		return &bucket->notes[free_tag - bucket->tags];
+	for (int i = 1; i < UT_BUCKET_NOTES; i++)
 	{
 		UtSlot	   *note = &bucket->notes[i];
 
-		if (ut_usage_is_note(note, database, selector))
-			return note;
-		if (worth(note) < worth(chosen) ||
-			(worth(note) == worth(chosen) && note->at < chosen->at))
+		if (note->sent > chosen->sent || (note->sent == chosen->sent && note->at < chosen->at))
 			chosen = note;
 	}
 	return chosen;
 }
 
+/* Set a note; true when one that was still to be written made place for it. */
+static bool
+set_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector, TimestampTz at, uint64 *held)
+{
+	UtSlot	   *note = ut_usage_find_note(bucket, tag, database, selector);
+	bool		is_new = note == NULL;
+	bool		was_counted;
+
+	if (is_new)
+		note = choose_place(bucket);
+	else if (note->at >= at)
+		return false;
+	was_counted = OidIsValid(note->database) && !note->sent;
+	bucket->tags[note - bucket->notes] = tag;
+	note->database = database;
+	memcpy(note->selector, selector, UT_SELECTOR_LEN);
+	note->sent = false;
+	note->at = at;
+	if (!was_counted)
+		*held = pg_atomic_add_fetch_u64(&ut_usage_shared->held, 1);
+	return is_new && was_counted;
+}
+
 void
 ut_usage_put(Oid database, const char *selector, TimestampTz at)
 {
-	UtBucket   *bucket = ut_usage_find_bucket(database, selector);
-	UtSlot	   *note;
-	bool		is_new;
-	bool		adds = false;
+	uint8		tag;
+	UtBucket   *bucket = ut_usage_find_bucket(database, selector, &tag);
+	uint64		held = 0;
 	bool		drops;
 
 	SpinLockAcquire(&bucket->mutex);
-	note = choose_note(bucket, database, selector);
-	is_new = !ut_usage_is_note(note, database, selector);
-	drops = is_new && worth(note) == 2;
-	if (is_new || note->at < at)
-	{
-		adds = worth(note) < 2;
-		note->database = database;
-		memcpy(note->selector, selector, UT_SELECTOR_LEN);
-		note->sent = false;
-		note->at = at;
-	}
+	drops = set_note(bucket, tag, database, selector, at, &held);
 	SpinLockRelease(&bucket->mutex);
-
 	if (drops)
 		pg_atomic_fetch_add_u64(&ut_usage_shared->dropped, 1);
-	else if (adds &&
-			 pg_atomic_fetch_add_u64(&ut_usage_shared->held, 1) == ut_usage_capacity() / 2)
+	if (held == ut_usage_capacity() / 2 + 1)
 		ut_usage_wake_launcher();
 }
 
@@ -151,17 +171,15 @@ void
 ut_usage_overlay(UtToken *token)
 {
 	UtBucket   *bucket;
+	UtSlot	   *note;
+	uint8		tag;
 
 	if (ut_usage_shared == NULL)
 		return;
-	bucket = ut_usage_find_bucket(MyDatabaseId, token->selector);
+	bucket = ut_usage_find_bucket(MyDatabaseId, token->selector, &tag);
 	SpinLockAcquire(&bucket->mutex);
-	for (int i = 0; i < UT_BUCKET_NOTES; i++)
-	{
-		UtSlot	   *note = &bucket->notes[i];
-
-		if (ut_usage_is_note(note, MyDatabaseId, token->selector) && note->at > token->seen_at)
-			token->seen_at = note->at;
-	}
+	note = ut_usage_find_note(bucket, tag, MyDatabaseId, token->selector);
+	if (note != NULL)
+		token->seen_at = Max(token->seen_at, note->at);
 	SpinLockRelease(&bucket->mutex);
 }

@@ -84,6 +84,16 @@ extern int	ut_usage_collect(Oid database, uint32 *cursor, UtNote *notes, int max
 extern void ut_usage_forget(Oid database, const UtNote *notes, int count, bool sent);
 extern void ut_usage_drop_database(Oid database);
 extern void ut_usage_report_flush(void);
+
+/*
+ * A worker that runs out of time says at which cursor, so that the next one
+ * starts soon, and there: else busy tokens at the front would be written again
+ * and again, and those at the end never.  Taking it leaves none; 0 is the start.
+ */
+extern void ut_usage_set_resume(uint32 cursor);
+extern uint32 ut_usage_take_resume(void);
+extern bool ut_usage_must_resume(void);
+
 extern void ut_usage_report_error(const char *message);
 
 /*

@@ -105,21 +105,20 @@ ut_usage_forget(Oid database, const UtNote *notes, int count, bool sent)
 
 	for (int i = 0; i < count; i++)
 	{
-		UtBucket   *bucket = ut_usage_find_bucket(database, notes[i].selector);
+		uint8		tag;
+		UtBucket   *bucket = ut_usage_find_bucket(database, notes[i].selector, &tag);
+		UtSlot	   *note;
 
 		SpinLockAcquire(&bucket->mutex);
-		for (int j = 0; j < UT_BUCKET_NOTES; j++)
+		note = ut_usage_find_note(bucket, tag, database, notes[i].selector);
+		if (note != NULL && note->at <= notes[i].at)
 		{
-			UtSlot	   *note = &bucket->notes[j];
-
-			if (ut_usage_is_note(note, database, notes[i].selector) && note->at <= notes[i].at)
-			{
-				if (!note->sent)
-					forgotten++;
-				note->sent = sent;
-				if (!sent)
-					note->database = InvalidOid;
-			}
+			if (!note->sent)
+				forgotten++;
+			if (sent)
+				note->sent = true;
+			else
+				ut_usage_free_note(bucket, note);
 		}
 		SpinLockRelease(&bucket->mutex);
 	}
@@ -140,15 +139,35 @@ ut_usage_drop_database(Oid database)
 		{
 			if (bucket->notes[j].database != database)
 				continue;
-			bucket->notes[j].database = InvalidOid;
 			if (!bucket->notes[j].sent)
 				dropped++;
-			bucket->notes[j].sent = false;
+			ut_usage_free_note(bucket, &bucket->notes[j]);
 		}
 		SpinLockRelease(&bucket->mutex);
 	}
 	pg_atomic_fetch_sub_u64(&ut_usage_shared->held, dropped);
 	pg_atomic_fetch_add_u64(&ut_usage_shared->dropped, dropped);
+}
+
+void
+ut_usage_set_resume(uint32 cursor)
+{
+	pg_atomic_write_u32(&ut_usage_shared->resume, cursor + 1);
+	ut_usage_wake_launcher();
+}
+
+uint32
+ut_usage_take_resume(void)
+{
+	uint32		resume = pg_atomic_exchange_u32(&ut_usage_shared->resume, 0);
+
+	return resume == 0 ? 0 : resume - 1;
+}
+
+bool
+ut_usage_must_resume(void)
+{
+	return pg_atomic_read_u32(&ut_usage_shared->resume) != 0;
 }
 
 void

@@ -3,8 +3,8 @@
  * usage_memory.c
  *	  What lies in shared memory, and how does it outlive a restart?
  *
- * A clean stop writes the notes to a file at the very end and the start reads
- * them again, as pg_stat_statements does; a crash leaves no file.
+ * The end of the postmaster writes the notes to a file and the start reads them
+ * again, as pg_stat_statements does; a crash leaves no file.
  *
  * Locking: none of its own; it works before and after everybody else.
  *
@@ -86,6 +86,7 @@ clear_memory(void)
 	pg_atomic_init_u64(&ut_usage_shared->held, 0);
 	pg_atomic_init_u64(&ut_usage_shared->dropped, 0);
 	pg_atomic_init_u64(&ut_usage_shared->flushes, 0);
+	pg_atomic_init_u32(&ut_usage_shared->resume, 0);
 	SpinLockInit(&ut_usage_shared->mutex);
 	ut_usage_shared->launcher = NULL;
 	ut_usage_shared->last_flush = UT_TIME_UNSET;
@@ -97,10 +98,7 @@ clear_memory(void)
 	{
 		SpinLockInit(&ut_usage_shared->buckets[i].mutex);
 		for (int j = 0; j < UT_BUCKET_NOTES; j++)
-		{
-			ut_usage_shared->buckets[i].notes[j].database = InvalidOid;
-			ut_usage_shared->buckets[i].notes[j].sent = false;
-		}
+			ut_usage_free_note(&ut_usage_shared->buckets[i], &ut_usage_shared->buckets[i].notes[j]);
 	}
 }
 

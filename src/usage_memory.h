@@ -19,7 +19,11 @@
 #include "secret.h"
 #include "usage.h"
 
-#define UT_BUCKET_NOTES 8		/* notes in a bucket */
+/*
+ * Notes in a bucket.  So many that half as many tokens as there are slots
+ * practically never fill one: of eight, one in forty would overflow.
+ */
+#define UT_BUCKET_NOTES 64
 
 typedef struct UtSlot
 {
@@ -31,7 +35,9 @@ typedef struct UtSlot
 
 typedef struct UtBucket
 {
-	slock_t		mutex;			/* protects the notes */
+	slock_t		mutex;			/* protects the rest */
+	uint8		tags[UT_BUCKET_NOTES];	/* 0: free; else some bits of the hash, so
+										 * that one look finds the note */
 	UtSlot		notes[UT_BUCKET_NOTES];
 } UtBucket;
 
@@ -41,6 +47,8 @@ typedef struct UtUsageShared
 	pg_atomic_uint64 held;
 	pg_atomic_uint64 dropped;
 	pg_atomic_uint64 flushes;
+	pg_atomic_uint32 resume;	/* 1 + the bucket at which a worker ran out of
+								 * time; 0: none did */
 	slock_t		mutex;			/* protects what follows up to nbuckets */
 	Latch	   *launcher;		/* NULL while there is none */
 	TimestampTz last_flush;
@@ -54,11 +62,12 @@ typedef struct UtUsageShared
 /* NULL without the library in shared_preload_libraries. */
 extern UtUsageShared *ut_usage_shared;
 
-/* The bucket of a token. */
-extern UtBucket *ut_usage_find_bucket(Oid database, const char *selector);
+/* The bucket of a token, and the tag of its note there. */
+extern UtBucket *ut_usage_find_bucket(Oid database, const char *selector, uint8 *tag);
 
-/* Is this the note of that token? */
-extern bool ut_usage_is_note(const UtSlot *note, Oid database, const char *selector);
+/* Under the bucket's lock: the note of a token, or NULL; and removing one. */
+extern UtSlot *ut_usage_find_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector);
+extern void ut_usage_free_note(UtBucket *bucket, UtSlot *note);
 
 /* Note a use in any database; wakes the launcher when half of the notes are taken. */
 extern void ut_usage_put(Oid database, const char *selector, TimestampTz at);

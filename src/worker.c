@@ -100,7 +100,7 @@ ut_worker_launcher_main(Datum arg)
 		TimestampTz next = TimestampTzPlusMilliseconds(last, ut_flush_interval * INT64CONST(1000));
 		long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
 
-		if (timeout <= 0 || ut_usage_is_half_full())
+		if (timeout <= 0 || ut_usage_is_half_full() || ut_usage_must_resume())
 		{
 			last = GetCurrentTimestamp();
 			serve_round(served);
@@ -131,6 +131,8 @@ serve_round(Served *served)
 		return;
 	count = ut_usage_databases(databases, DATABASES);
 	forget_gone_databases(databases, &count);
+	if (count == 0)
+		(void) ut_usage_take_resume();	/* its database is gone */
 	for (int i = 0; i < count; i++)
 		serve_database(served, databases[i]);
 }
@@ -217,18 +219,29 @@ static void
 flush_all(void)
 {
 	TimestampTz begin = GetCurrentTimestamp();
-	uint32		cursor = 0;
+	bool		wraps;
+	uint32		cursor = ut_usage_take_resume();
 
+	wraps = cursor > 0;
 	for (;;)
 	{
 		TimestampTz start = GetCurrentTimestamp();
 		long		took;
 
 		if (!flush_batch(&cursor))
-			return;
+		{
+			if (!wraps)
+				return;
+			wraps = false;
+			cursor = 0;
+			continue;
+		}
 		took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
 		if (TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), LIFETIME_MS))
+		{
+			ut_usage_set_resume(cursor);
 			return;
+		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 Max(took, 1) * REST, UT_WAIT_EVENT("UnleashTokensWorkerRest"));
 		ResetLatch(MyLatch);
@@ -241,7 +254,8 @@ ut_worker_flush_main(Datum arg)
 {
 	pqsignal(SIGTERM, die);
 	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, 0);
+	/* ALLOW_CONNECTIONS may have been taken away since the notes were made */
+	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
 	set_worker_setting("search_path", "pg_catalog, pg_temp");
 	set_worker_setting("lock_timeout", "500ms");
 	set_worker_setting("synchronous_commit", "off");

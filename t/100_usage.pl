@@ -374,6 +374,17 @@ $small->append_conf('postgresql.conf', "unleash_tokens.usage_slots = 64\n");
 $small->restart;
 cmp_ok(stat_of($small, 'notes_held + notes_dropped'), '<=', 5000, 'a file with more notes than there are places');
 wait_until_written($small, 'is no trouble');
+
+# ---- More notes than a worker writes in its time ---------------------------------
+
+$small->append_conf('postgresql.conf', "unleash_tokens.usage_slots = 131072\n");
+$small->restart;
+make_tokens($small, 70000);
+validate($small, 1, 70000);
+# less than half full soon, and the next interval is an hour away
+wait_until_written($small, 'one worker after the other writes them all');
+is(stat_of($small, 'notes_dropped'), 0, 'none was dropped');
+is($small->safe_psql('postgres', 'SELECT count(*) FROM secret JOIN unleash_tokens.api_token USING (selector) WHERE seen_at IS NULL'), 0, 'every token has its time');
 $small->stop;
 
 # ---- Without shared_preload_libraries ----------------------------------------

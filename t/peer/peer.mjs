@@ -293,11 +293,6 @@ async function testImport() {
 		assert.equal(report.imported, count);
 		assert.equal(report.unchanged, 0);
 	});
-	await test('every secret is valid here with the same type, projects and environment', () => assertSame(mix, true));
-	await test('and for the same as Unleash itself says', async () => {
-		const [there, here] = [await validate(V1, mix.secrets), await validate(OURS, mix.secrets)];
-		assert.deepEqual(here, there);
-	});
 	await test('names and times are the same', async () => {
 		const listed = (await call(V1, 'GET', TOKENS)).body.tokens.filter(({ tokenName }) => tokenName.startsWith(run));
 		const shown = new Map((await call(OURS, 'GET', TOKENS)).body.tokens.map((token) => [token.tokenName, token]));
@@ -306,6 +301,11 @@ async function testImport() {
 			if (/ours| v1| v2/.test(tokenName)) continue;
 			assert.deepEqual([c, e, s, a, t], [createdAt, expiresAt, seenAt, alias, type], tokenName);
 		}
+	});
+	await test('every secret is valid here with the same type, projects and environment', () => assertSame(mix, true));
+	await test('and for the same as Unleash itself says', async () => {
+		const [there, here] = [await validate(V1, mix.secrets), await validate(OURS, mix.secrets)];
+		assert.deepEqual(here, there);
 	});
 	await test('an alias is kept and is no credential', async () => {
 		assert.equal(sql(OURS, `SELECT count(*) FROM unleash_tokens.api_tokens WHERE alias = '${alias}'`), '1');
