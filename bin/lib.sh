@@ -33,7 +33,7 @@ missing_packages() {
 		"postgresql-server-dev-15:${PG_CONFIG%/*}/../lib/pgxs/src/makefiles/pgxs.mk" \
 		nginx:nginx gcc:gcc libc6-dev:/usr/include/stdlib.h make:make curl:curl "$@"; do
 		case $want in
-			*:/*) [ -e "${want#*:}" ] || echo "${want%%:*}" ;;
+			*:/*) compgen -G "${want#*:}" >/dev/null || echo "${want%%:*}" ;;
 			*) have "${want#*:}" || echo "${want%%:*}" ;;
 		esac
 	done
