@@ -95,7 +95,7 @@ _PG_init(void)
 								"Sets how many notes of use shared memory holds.",
 								"Rounded up to a power of two times 64.",
 								&ut_usage_slots,
-								65536, 64, 64 * 1024 * 1024,
+								262144, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("unleash_tokens");
 

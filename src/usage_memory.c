@@ -31,7 +31,7 @@
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/unleash_tokens.notes"
 #define FILE_MAGIC 0x75744e31	/* "utN1" */
 
-int			ut_usage_slots = 65536;
+int			ut_usage_slots = 262144;
 UtUsageShared *ut_usage_shared = NULL;
 
 static shmem_request_hook_type previous_request_hook = NULL;

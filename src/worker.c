@@ -5,8 +5,9 @@
  *
  * The launcher knows no database: it sees in the notes which ones have some,
  * and keeps no connection, so that DROP DATABASE need not wait for it.  A
- * worker writes the notes of its database in batches, rests three times as
- * long as each took, and exits.  What it cannot write stays noted.
+ * worker writes the notes of its database in batches, takes a tenth of the time
+ * for it, or a quarter when notes could be lost, and exits.  What it cannot
+ * write stays noted.
  *
  * Locking: rows in the order of their selectors, those that are locked by
  * others are skipped; the table with a short lock_timeout.
@@ -41,8 +42,12 @@
 
 #define DATABASES 64			/* served in one round; others wait for the
 								 * next */
-#define BATCH 2000				/* notes written in one transaction */
-#define REST 3					/* pause after a batch, times what it took */
+#define BATCH 500				/* notes written in one transaction; few rows
+								 * of a page, so that the room that fillfactor
+								 * leaves will do */
+#define REST 9					/* pause after a batch, times what it took */
+#define SHORT_REST 3			/* the same while memory is more than half
+								 * full */
 #define LIFETIME_MS 2000		/* a worker does not stand in the way of DROP
 								 * DATABASE, which waits five seconds */
 
@@ -243,7 +248,8 @@ flush_all(void)
 			return;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Max(took, 1) * REST, UT_WAIT_EVENT("UnleashTokensWorkerRest"));
+						 Max(took, 1) * (ut_usage_is_half_full() ? SHORT_REST : REST),
+						 UT_WAIT_EVENT("UnleashTokensWorkerRest"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}
