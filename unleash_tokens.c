@@ -139,14 +139,11 @@ Datum
 unleash_tokens_validate_api_token(PG_FUNCTION_ARGS)
 {
 	text	   *secret = PG_GETARG_TEXT_PP(0);
-	StringInfoData json;
 	UtToken		token;
 
 	if (!ut_service_validate(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret), &token))
 		PG_RETURN_NULL();
-	initStringInfo(&json);
-	ut_answer_validation(&json, &token);
-	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+	PG_RETURN_JSONB_P(ut_answer_validation(&token));
 }
 
 /* All tokens, or those of a name, as jsonb. */

@@ -22,8 +22,8 @@
  */
 extern void ut_answer_token(StringInfo out, const UtToken *token, const char *secret);
 
-/* Append what validate_api_token says of a token. */
-extern void ut_answer_validation(StringInfo out, const UtToken *token);
+/* What validate_api_token says of a token. */
+extern Jsonb *ut_answer_validation(const UtToken *token);
 
 /* Append a token as Unleash Edge reads it, which knows no type backend. */
 extern void ut_answer_edge(StringInfo out, const UtToken *token, const char *secret);

@@ -128,38 +128,19 @@ ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 	ut_store_close();
 }
 
-/* The one token a plan finds. */
-static bool
-find_one(UtPlan plan, Datum key, UtView view, UtToken *token)
+bool
+ut_store_lock(const char *selector, UtToken *token)
 {
 	MemoryContext context = CurrentMemoryContext;
+	Datum		key = CStringGetTextDatum(selector);
 	bool		found;
 
 	ut_store_open();
-	found = ut_store_run(plan, &key, NULL, view) > 0;
+	found = ut_store_run(UT_PLAN_LOCK, &key, NULL, UT_VIEW_USUAL) > 0;
 	if (found)
 		ut_row_read_token(SPI_tuptable, 0, context, token);
 	ut_store_close();
 	return found;
-}
-
-bool
-ut_store_find(const char *selector, UtToken *token)
-{
-	return find_one(UT_PLAN_FIND, CStringGetTextDatum(selector), UT_VIEW_LATEST_READ, token);
-}
-
-bool
-ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
-{
-	return find_one(UT_PLAN_FIND_BY_VERIFIER, ut_row_bytea(verifier, UT_VERIFIER_LEN),
-					UT_VIEW_LATEST_READ, token);
-}
-
-bool
-ut_store_lock(const char *selector, UtToken *token)
-{
-	return find_one(UT_PLAN_LOCK, CStringGetTextDatum(selector), UT_VIEW_USUAL, token);
 }
 
 /* Keys that are NULL keep their place, so that ord tells which was found. */

@@ -43,7 +43,10 @@ extern bool ut_store_insert(const UtToken *token, const char *created_by);
 extern void ut_store_add_event(const char *type, const UtToken *token,
 							   const UtActor *actor, Jsonb *data, Jsonb *pre_data);
 
-/* Find a token as it is committed now, not as the transaction's snapshot has it. */
+/*
+ * Find a token as it is committed now, not as the transaction's snapshot has
+ * it; seen_at is what was written.  Needs no privileges of the caller.
+ */
 extern bool ut_store_find(const char *selector, UtToken *token);
 extern bool ut_store_find_by_verifier(const uint8 *verifier, UtToken *token);
 

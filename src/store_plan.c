@@ -21,14 +21,13 @@
 
 #define MAX_ARGS 12
 
-/* The columns of UtToken, in the order in which read_token() takes them. */
+/* The columns of UtToken as enum UtTokenColumn has them, then its projects. */
 #define TOKEN_COLUMNS \
 	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
-	"CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
+	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
 	"SELECT p.project FROM unleash_tokens.api_token_project AS p " \
 	"JOIN unleash_tokens.project AS r ON r.id = p.project " \
-	"WHERE p.selector = t.selector ORDER BY p.ord) END, " \
-	"t.created_at, t.expires_at, t.seen_at, t.alias "
+	"WHERE p.selector = t.selector ORDER BY p.ord) END "
 
 typedef struct Statement
 {
@@ -38,9 +37,6 @@ typedef struct Statement
 } Statement;
 
 static const Statement statements[UT_PLANS] = {
-	[UT_PLAN_VERSION] = {
-		"SELECT extversion FROM pg_catalog.pg_extension WHERE extname = 'unleash_tokens'",
-	0, {0}},
 	[UT_PLAN_LOCK_ENVIRONMENT] = {
 		"SELECT 1 FROM unleash_tokens.environment WHERE name = $1 FOR KEY SHARE",
 	1, {TEXTOID}},
@@ -67,13 +63,6 @@ static const Statement statements[UT_PLANS] = {
 		"(type, selector, token_name, actor, actor_selector, data, pre_data) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
 	7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID}},
-	[UT_PLAN_FIND] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector = $1",
-	1, {TEXTOID}},
-	[UT_PLAN_FIND_BY_VERIFIER] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.verifier = $1 AND t.by_verifier",
-	1, {BYTEAOID}},
 	[UT_PLAN_FIND_MANY] = {
 		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\"",
@@ -88,7 +77,8 @@ static const Statement statements[UT_PLANS] = {
 	0, {0}},
 	[UT_PLAN_LIST_BY_NAME] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.token_name = $1 OR t.selector = $1 ORDER BY t.created_at, t.selector",
+		"WHERE t.token_name = $1 AND hashtextextended(t.token_name, 0) = hashtextextended($1 COLLATE \"C\", 0) "
+		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
 	1, {TEXTOID}},
 	[UT_PLAN_LOCK] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
@@ -203,15 +193,13 @@ static SPIPlanPtr plans[UT_PLANS];
 static bool version_checked = false;
 
 static SPIPlanPtr get_plan(UtPlan plan);
-static void check_version(void);
 
 void
 ut_store_open(void)
 {
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	if (!version_checked)
-		check_version();
+	ut_store_check_version();
 }
 
 void
@@ -281,14 +269,14 @@ is_served(const char *installed)
 	return false;
 }
 
-/* Once a session. */
-static void
-check_version(void)
+void
+ut_store_check_version(void)
 {
-	char	   *installed = NULL;
+	char	   *installed;
 
-	if (ut_store_run(UT_PLAN_VERSION, NULL, NULL, UT_VIEW_LATEST_READ) > 0)
-		installed = SPI_getvalue(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1);
+	if (version_checked)
+		return;
+	installed = ut_store_read_version();
 	if (installed == NULL || !is_served(installed))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),

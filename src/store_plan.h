@@ -17,15 +17,12 @@
 
 typedef enum UtPlan
 {
-	UT_PLAN_VERSION,
 	UT_PLAN_LOCK_ENVIRONMENT,
 	UT_PLAN_LOCK_PROJECTS,
 	UT_PLAN_COUNT,
 	UT_PLAN_INSERT,
 	UT_PLAN_INSERT_PROJECTS,
 	UT_PLAN_INSERT_EVENT,
-	UT_PLAN_FIND,
-	UT_PLAN_FIND_BY_VERIFIER,
 	UT_PLAN_FIND_MANY,
 	UT_PLAN_FIND_MANY_BY_VERIFIER,
 	UT_PLAN_LIST,
@@ -68,14 +65,20 @@ typedef enum UtView
 } UtView;
 
 /*
- * Connect to SPI for a store function, and leave it again.  The first call of
- * a session checks that the SQL objects are of this library's version (55000).
+ * Once a session: are the SQL objects of a version that this library serves?
+ * Error 55000 when not.
  */
+extern void ut_store_check_version(void);
+
+/* Connect to SPI for a store function, and leave it again; checks the version. */
 extern void ut_store_open(void);
 extern void ut_store_close(void);
 
 /* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
 extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
+
+/* The version of the SQL objects; NULL without the extension. */
+extern char *ut_store_read_version(void);
 
 /* Open a cursor over what a kept plan finds as it is committed now. */
 extern Portal ut_store_open_cursor(UtPlan plan, Datum *values);

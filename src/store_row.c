@@ -19,22 +19,6 @@
 #include "store_row.h"
 #include "usage.h"
 
-/* The columns as store_plan.c lists them. */
-enum TokenColumn
-{
-	COLUMN_SELECTOR = 1,
-	COLUMN_VERIFIER,
-	COLUMN_NAME,
-	COLUMN_TYPE,
-	COLUMN_ENVIRONMENT,
-	COLUMN_ALL_PROJECTS,
-	COLUMN_PROJECTS,
-	COLUMN_CREATED_AT,
-	COLUMN_EXPIRES_AT,
-	COLUMN_SEEN_AT,
-	COLUMN_ALIAS
-};
-
 Datum
 ut_row_bytea(const uint8 *bytes, size_t len)
 {
@@ -98,54 +82,27 @@ ut_row_time(TimestampTz time, char *null)
 
 /* A column as text in the current context; NULL for NULL. */
 static char *
-get_text(HeapTuple row, TupleDesc desc, int column)
+get_text(const Datum *values, const bool *nulls, UtTokenColumn column)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, desc, column, &isnull);
-
-	return isnull ? NULL : TextDatumGetCString(value);
+	return nulls[column - 1] ? NULL : TextDatumGetCString(values[column - 1]);
 }
 
 static TimestampTz
-get_time(HeapTuple row, TupleDesc desc, int column)
+get_time(const Datum *values, const bool *nulls, UtTokenColumn column)
 {
-	bool		isnull;
-	Datum		value = SPI_getbinval(row, desc, column, &isnull);
-
-	return isnull ? UT_TIME_UNSET : DatumGetTimestampTz(value);
+	return nulls[column - 1] ? UT_TIME_UNSET : DatumGetTimestampTz(values[column - 1]);
 }
 
 static UtTokenType
-get_type(HeapTuple row, TupleDesc desc)
+get_type(const text *name)
 {
-	char	   *name = get_text(row, desc, COLUMN_TYPE);
-
 	for (int i = 0; i < UT_TOKEN_TYPES; i++)
 	{
-		if (strcmp(name, ut_token_type_names[i]) == 0)
+		if (VARSIZE_ANY_EXHDR(name) == strlen(ut_token_type_names[i]) &&
+			memcmp(VARDATA_ANY(name), ut_token_type_names[i], VARSIZE_ANY_EXHDR(name)) == 0)
 			return (UtTokenType) i;
 	}
 	elog(ERROR, "unknown token type in table unleash_tokens.api_token");
-}
-
-/* All projects only where the row says so; NULL and {} are none. */
-static void
-get_scope(HeapTuple row, TupleDesc desc, UtScope *scope)
-{
-	bool		isnull;
-	Datum		value;
-	Datum	   *ids;
-
-	memset(scope, 0, sizeof(UtScope));
-	scope->all = DatumGetBool(SPI_getbinval(row, desc, COLUMN_ALL_PROJECTS, &isnull));
-	value = SPI_getbinval(row, desc, COLUMN_PROJECTS, &isnull);
-	if (scope->all || isnull)
-		return;
-	deconstruct_array(DatumGetArrayTypeP(value), TEXTOID, -1, false, TYPALIGN_INT,
-					  &ids, NULL, &scope->count);
-	scope->ids = palloc(Max(scope->count, 1) * sizeof(char *));
-	for (int i = 0; i < scope->count; i++)
-		scope->ids[i] = TextDatumGetCString(ids[i]);
 }
 
 char	  **
@@ -206,25 +163,41 @@ ut_row_read_count(SPITupleTable *table, uint64 row)
 }
 
 void
+ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token)
+{
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	bytea	   *verifier;
+
+	heap_deform_tuple(row, desc, values, nulls);
+	memset(&token->scope, 0, sizeof(UtScope));
+	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
+	verifier = DatumGetByteaPP(values[UT_COLUMN_VERIFIER - 1]);
+	memcpy(token->verifier, VARDATA_ANY(verifier), UT_VERIFIER_LEN);
+	token->name = get_text(values, nulls, UT_COLUMN_NAME);
+	token->type = get_type(DatumGetTextPP(values[UT_COLUMN_TYPE - 1]));
+	token->environment = get_text(values, nulls, UT_COLUMN_ENVIRONMENT);
+	token->scope.all = DatumGetBool(values[UT_COLUMN_ALL_PROJECTS - 1]);
+	token->created_at = get_time(values, nulls, UT_COLUMN_CREATED_AT);
+	token->expires_at = get_time(values, nulls, UT_COLUMN_EXPIRES_AT);
+	token->seen_at = get_time(values, nulls, UT_COLUMN_SEEN_AT);
+	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
+	pfree(values);
+	pfree(nulls);
+}
+
+/* All projects only where the row says so; NULL and {} are none. */
+void
 ut_row_read_token(SPITupleTable *table, uint64 row, MemoryContext context, UtToken *token)
 {
 	MemoryContext before = MemoryContextSwitchTo(context);
-	HeapTuple	tuple = table->vals[row];
-	TupleDesc	desc = table->tupdesc;
 	bool		isnull;
-	bytea	   *verifier;
+	Datum		projects;
 
-	token->selector = get_text(tuple, desc, COLUMN_SELECTOR);
-	verifier = DatumGetByteaPP(SPI_getbinval(tuple, desc, COLUMN_VERIFIER, &isnull));
-	memcpy(token->verifier, VARDATA_ANY(verifier), UT_VERIFIER_LEN);
-	token->name = get_text(tuple, desc, COLUMN_NAME);
-	token->type = get_type(tuple, desc);
-	token->environment = get_text(tuple, desc, COLUMN_ENVIRONMENT);
-	get_scope(tuple, desc, &token->scope);
-	token->created_at = get_time(tuple, desc, COLUMN_CREATED_AT);
-	token->expires_at = get_time(tuple, desc, COLUMN_EXPIRES_AT);
-	token->seen_at = get_time(tuple, desc, COLUMN_SEEN_AT);
-	token->alias = get_text(tuple, desc, COLUMN_ALIAS);
+	ut_row_fill_token(table->vals[row], table->tupdesc, token);
+	projects = SPI_getbinval(table->vals[row], table->tupdesc, UT_COLUMN_PROJECTS, &isnull);
+	if (!token->scope.all && !isnull)
+		token->scope.ids = ut_row_read_texts(DatumGetArrayTypeP(projects), &token->scope.count);
 	ut_usage_overlay(token);
 	MemoryContextSwitchTo(before);
 }

@@ -17,6 +17,23 @@
 
 #include "token.h"
 
+/* The columns of api_token that make a token, and its projects in a result. */
+typedef enum UtTokenColumn
+{
+	UT_COLUMN_SELECTOR = 1,
+	UT_COLUMN_VERIFIER,
+	UT_COLUMN_NAME,
+	UT_COLUMN_TYPE,
+	UT_COLUMN_ENVIRONMENT,
+	UT_COLUMN_ALL_PROJECTS,
+	UT_COLUMN_BY_VERIFIER,
+	UT_COLUMN_CREATED_AT,
+	UT_COLUMN_EXPIRES_AT,
+	UT_COLUMN_SEEN_AT,
+	UT_COLUMN_ALIAS,
+	UT_COLUMN_PROJECTS
+} UtTokenColumn;
+
 /* To Datums; *null becomes 'n' for NULL and UT_TIME_UNSET. */
 extern Datum ut_row_bytea(const uint8 *bytes, size_t len);
 extern Datum ut_row_text(const char *text, char *null);
@@ -41,6 +58,9 @@ extern void ut_row_write_validation(const UtToken *token, Datum *values, bool *n
 
 /* The last column of a row, a bigint that is not NULL. */
 extern int64 ut_row_read_count(SPITupleTable *table, uint64 row);
+
+/* A row of api_token to a token that has no projects yet, in the current context. */
+extern void ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token);
 
 /* Row of a result with TOKEN_COLUMNS to a token, allocated in context. */
 extern void ut_row_read_token(SPITupleTable *table, uint64 row,
