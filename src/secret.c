@@ -25,21 +25,33 @@
 #define CHECK_LEN 6				/* digits of the checksum: 62^6 > 2^32 */
 #define CHECKED_KEY_LEN (UT_KEY_LEN - CHECK_LEN)
 #define TAIL_LEN (UT_SECRET_TAIL - 1)	/* ".v2_" to end, without the NUL */
-#define FAIR_BYTES 248			/* 4 * 62: below it every character is equally
-								 * likely */
+#define BASE 62
+#define FAIR_BYTES 248			/* 4 * BASE: below it every character is
+								 * equally likely */
 #define HIDDEN "***"
 #define HIDDEN_LEN 3
 
 static const char Base62[] =
 "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
-/* CRC-32/ISO-HDLC of the 16 half bytes: small, and quick enough for a line. */
-static const uint32_t CrcOfNibble[16] = {
-	0x00000000, 0x1DB71064, 0x3B6E20C8, 0x26D930AC,
-	0x76DC4190, 0x6B6B51F4, 0x4DB26158, 0x5005713C,
-	0xEDB88320, 0xF00F9344, 0xD6D6A3E8, 0xCB61B38C,
-	0x9B64C2B0, 0x86D3D2D4, 0xA00AE278, 0xBDBDF21C
+/*
+ * What a character is worth in base62; 62 for the two that only Unleash's own
+ * secrets have, -1 for all others.  A table, since the characters of a secret
+ * are random: no processor guesses what is a digit and what a letter.
+ */
+static const signed char CharValue[128] = {
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1,
+	-1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, 62, -1, -1,
+	0, 1, 2, 3, 4, 5, 6, 7, 8, 9, -1, -1, -1, -1, -1, -1,
+	-1, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24,
+	25, 26, 27, 28, 29, 30, 31, 32, 33, 34, 35, -1, -1, -1, -1, 62,
+	-1, 36, 37, 38, 39, 40, 41, 42, 43, 44, 45, 46, 47, 48, 49, 50,
+	51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 61, -1, -1, -1, -1, -1
 };
+
+/* The checksum of a byte that is followed by 0, 1, 2 or 3 others; made when first asked for. */
+static uint32_t crc_of_byte[4][256];
 
 /* Random bytes that were handed in, and how many of them are unused. */
 typedef struct RandomBytes
@@ -51,7 +63,7 @@ typedef struct RandomBytes
 static bool draw_base62(char *out, size_t n, RandomBytes *bytes);
 static void write_base62(char *out, size_t n, uint64_t value);
 static uint64_t read_base62(const char *text, size_t n);
-static int	base62_value(char c);
+static int	char_value(char c);
 static bool is_base62(const char *text, size_t len);
 static bool is_v2_text(const char *text, size_t len);
 static const char *find_selector(const char *text, size_t len);
@@ -221,17 +233,11 @@ is_own(const char *text, size_t len, const char *selector)
 		read_base62(&text[checked], CHECK_LEN) == checksum(text, checked);
 }
 
-/* Letters and digits are told by their codes: no locale has a say in it. */
+/* Characters are told by their codes: no locale has a say in it. */
 static int
-base62_value(char c)
+char_value(char c)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	if (c >= 'A' && c <= 'Z')
-		return c - 'A' + 10;
-	if (c >= 'a' && c <= 'z')
-		return c - 'a' + 36;
-	return -1;
+	return (unsigned char) c < sizeof(CharValue) ? CharValue[(unsigned char) c] : -1;
 }
 
 static bool
@@ -241,7 +247,7 @@ is_base62(const char *text, size_t len)
 
 	for (i = 0; i < len; i++)
 	{
-		if (base62_value(text[i]) < 0)
+		if (char_value(text[i]) < 0 || char_value(text[i]) >= BASE)
 			return false;
 	}
 	return true;
@@ -255,7 +261,7 @@ is_v2_text(const char *text, size_t len)
 
 	for (i = 0; i < len; i++)
 	{
-		if (base62_value(text[i]) < 0 && text[i] != '-' && text[i] != '_')
+		if (char_value(text[i]) < 0)
 			return false;
 	}
 	return true;
@@ -269,24 +275,40 @@ read_base62(const char *text, size_t n)
 	size_t		i;
 
 	for (i = 0; i < n; i++)
-		value = value * 62 + (uint64_t) base62_value(text[i]);
+		value = value * BASE + (uint64_t) char_value(text[i]);
 	return value;
 }
 
-/* CRC-32/ISO-HDLC, the one of zip and Ethernet. */
+static void
+make_crc_tables(void)
+{
+	for (uint32_t i = 0; i < 256; i++)
+	{
+		uint32_t	crc = i;
+
+		for (int bit = 0; bit < 8; bit++)
+			crc = (crc >> 1) ^ ((crc & 1) ? 0xEDB88320 : 0);
+		crc_of_byte[0][i] = crc;
+	}
+	for (int k = 1; k < 4; k++)
+		for (int i = 0; i < 256; i++)
+			crc_of_byte[k][i] = (crc_of_byte[k - 1][i] >> 8) ^ crc_of_byte[0][crc_of_byte[k - 1][i] & 255];
+}
+
+/* CRC-32/ISO-HDLC, the one of zip and Ethernet, four bytes at a time. */
 static uint32_t
 checksum(const char *text, size_t len)
 {
+	const unsigned char *p = (const unsigned char *) text;
 	uint32_t	crc = 0xFFFFFFFF;
-	size_t		i;
 
-	for (i = 0; i < len; i++)
-	{
-		crc ^= (unsigned char) text[i];
-
-		crc = (crc >> 4) ^ CrcOfNibble[crc & 15];
-		crc = (crc >> 4) ^ CrcOfNibble[crc & 15];
-	}
+	if (crc_of_byte[0][1] == 0)
+		make_crc_tables();
+	for (; len >= 4; len -= 4, p += 4)
+		crc = crc_of_byte[3][(crc ^ p[0]) & 255] ^ crc_of_byte[2][((crc >> 8) ^ p[1]) & 255] ^
+			crc_of_byte[1][((crc >> 16) ^ p[2]) & 255] ^ crc_of_byte[0][(crc >> 24) ^ p[3]];
+	for (; len > 0; len--, p++)
+		crc = (crc >> 8) ^ crc_of_byte[0][(crc ^ *p) & 255];
 	return crc ^ 0xFFFFFFFF;
 }
 
