@@ -16,6 +16,7 @@ const SHORTEST = 16; // bytes of the shortest needle
 
 const known = new Map(); // key -> what it is
 const planted = new Map(); // key -> where it was put
+const names = new Set(); // keys that were sent where a name is due
 let index = null; // made anew when a key was added
 
 // A text of the shape of a key; upper: of capitals only, as the method of a request is.
@@ -27,7 +28,7 @@ export function keyOf(secret) {
 	const own = secret.match(SECRET)?.[4];
 	if (own) return own;
 	if (/^eyJ[\w-]+\.[\w-]+\.[\w-]+$/.test(secret)) return secret.split('.')[2]; // the signature of a JWT
-	return secret.match(/(?:\.v2_.{22}_|\.)([\w-]{32,})$/)?.[1] ?? secret;
+	return secret.match(/(?:\.v2_.{22}_|\.)([\w-]{16,})$/)?.[1] ?? secret;
 }
 
 function add(map, secret, what) {
@@ -38,7 +39,14 @@ function add(map, secret, what) {
 
 export const know = (secret, what) => add(known, secret, what);
 export const unknown = (what) => know(randomKey(), what);
+// Of no form that secrets have: a refusal shows it to the sender, as it does any wrong name.
+export function unknownName(what) {
+	const key = unknown(what);
+	names.add(key);
+	return key;
+}
 export const plant = (where, upper) => add(planted, randomKey(upper), where);
+export const plantText = (text, where) => add(planted, text, where);
 export const secretCount = () => known.size;
 export const canaryCount = () => planted.size;
 
@@ -113,20 +121,20 @@ export function filesOf(...places) {
 
 // What was found in files or in bytes, and how many bytes were searched.
 export class Found {
-	constructor() {
+	constructor(namesMayShow = false) {
+		this.namesMayShow = namesMayShow;
 		this.bytes = this.files = 0;
 		this.secrets = [];
-		this.canaries = new Set();
-		this.forms = new Set(); // those of canaries
+		this.canaries = new Map(); // key -> the forms it was found in
 	}
 	in(content, where) {
 		this.bytes += content.length;
 		this.files++;
 		for (const hit of scan(content)) {
 			if (hit.canary) {
-				this.canaries.add(hit.key);
-				this.forms.add(hit.form);
-			} else this.secrets.push(`${hit.what} (${hit.form}) is in ${where}, behind: ${before(content, hit.at)}`);
+				if (!this.canaries.has(hit.key)) this.canaries.set(hit.key, new Set());
+				this.canaries.get(hit.key).add(hit.form);
+			} else if (!this.namesMayShow || !names.has(hit.key)) this.secrets.push(`${hit.what} (${hit.form}) is in ${where}, behind: ${before(content, hit.at)}`);
 		}
 		return this;
 	}
