@@ -7,7 +7,7 @@ import path from 'node:path';
 import {
 	TOKENS, assertCreated, cancelWaiting, create, env, exchange, jsonKeyed, keyed, minimal, poll, requestBytes, rest, send, sql, waiting,
 } from '../http/lib.mjs';
-import { know, unknown, unknownName } from './secrets.mjs';
+import { know, unknown } from './secrets.mjs';
 
 export const JSON_TYPE = { 'Content-Type': 'application/json' };
 export const jwt = () => ({ Authorization: `Bearer ${env.SQL_JWT}`, ...JSON_TYPE });
@@ -53,16 +53,16 @@ async function sendBrokenRequests() {
 
 async function sendInHeaders() {
 	await create(minimal(), jsonKeyed({ Cookie: unknown('in a cookie'), 'X-Api-Key': unknown('in X-Api-Key'), Referer: `http://x/${unknown('in Referer')}`, 'User-Agent': unknown('in User-Agent') }));
-	await create(minimal(), keyed({ 'Content-Type': unknownName('in Content-Type') }));
+	await create(minimal(), keyed({ 'Content-Type': unknown('in Content-Type') }));
 	await create(minimal(), [['Authorization', unknown('in the first of two keys')], ['Authorization', unknown('in the second of two keys')]]);
 	await create(minimal(), { Authorization: latin1(`${unknown('before a bad byte')}\xff`), ...JSON_TYPE });
 }
 
 // Well formed or not.
 async function sendInBodies(client) {
-	for (const text of [`{"type":"client","tokenName":"${unknown('in cut JSON')}`, `{"type":"${unknownName('as a type')}","tokenName":"x"}`,
-		`{"type":"client","tokenName":"x","environment":"${unknownName('as an environment')}"}`, `{"type":"client","tokenName":"x","projects":["${unknownName('as a project')}"]}`,
-		`{"type":"client","tokenName":"x","expiresAt":"${unknownName('as an expiry')}"}`, `{"type":"client","tokenName":"x","secret":"${unknown('as a secret')}"}`,
+	for (const text of [`{"type":"client","tokenName":"${unknown('in cut JSON')}`, `{"type":"${unknown('as a type')}","tokenName":"x"}`,
+		`{"type":"client","tokenName":"x","environment":"${unknown('as an environment')}"}`, `{"type":"client","tokenName":"x","projects":["${unknown('as a project')}"]}`,
+		`{"type":"client","tokenName":"x","expiresAt":"${unknown('as an expiry')}"}`, `{"type":"client","tokenName":"x","secret":"${unknown('as a secret')}"}`,
 		`"${unknown('as a string body')}"`, unknown('as a body'), `{"type":"client","tokenName":"x","x":"\\u0000${unknown('behind a NUL')}"}`,
 		`{"type":"client","tokenName":"${unknown('before a NUL')}","x":"\\u0000"}`])
 		await create(text);

@@ -16,7 +16,6 @@ const SHORTEST = 16; // bytes of the shortest needle
 
 const known = new Map(); // key -> what it is
 const planted = new Map(); // key -> where it was put
-const names = new Set(); // keys that were sent where a name is due
 let index = null; // made anew when a key was added
 
 // A text of the shape of a key; upper: of capitals only, as the method of a request is.
@@ -39,12 +38,6 @@ function add(map, secret, what) {
 
 export const know = (secret, what) => add(known, secret, what);
 export const unknown = (what) => know(randomKey(), what);
-// Of no form that secrets have: a refusal shows it to the sender, as it does any wrong name.
-export function unknownName(what) {
-	const key = unknown(what);
-	names.add(key);
-	return key;
-}
 export const plant = (where, upper) => add(planted, randomKey(upper), where);
 export const plantText = (text, where) => add(planted, text, where);
 export const secretCount = () => known.size;
@@ -121,8 +114,7 @@ export function filesOf(...places) {
 
 // What was found in files or in bytes, and how many bytes were searched.
 export class Found {
-	constructor(namesMayShow = false) {
-		this.namesMayShow = namesMayShow;
+	constructor() {
 		this.bytes = this.files = 0;
 		this.secrets = [];
 		this.canaries = new Map(); // key -> the forms it was found in
@@ -134,7 +126,7 @@ export class Found {
 			if (hit.canary) {
 				if (!this.canaries.has(hit.key)) this.canaries.set(hit.key, new Set());
 				this.canaries.get(hit.key).add(hit.form);
-			} else if (!this.namesMayShow || !names.has(hit.key)) this.secrets.push(`${hit.what} (${hit.form}) is in ${where}, behind: ${before(content, hit.at)}`);
+			} else this.secrets.push(`${hit.what} (${hit.form}) is in ${where}, behind: ${before(content, hit.at)}`);
 		}
 		return this;
 	}
@@ -162,5 +154,5 @@ function before(content, at) {
 export const search = (content, where = 'a text') => new Found().in(Buffer.isBuffer(content) ? content : Buffer.from(content), where);
 
 export function assertAbsent(found) {
-	if (found.secrets.length > 0) throw new Error(`${found.secrets.length} found, the first of them:\n${found.secrets.slice(0, 8).join('\n')}`);
+	if (found.secrets.length > 0) throw new Error(`${found.secrets.length} found, the first of them:\n${found.secrets.slice(0, 4).join('\n')}`);
 }
