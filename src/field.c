@@ -236,6 +236,7 @@ ut_field_show(const char *text, int len)
 	else if (open < len)
 	{
 		text = psprintf("%.*s***", open, text);
+
 		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);
