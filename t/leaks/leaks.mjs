@@ -238,6 +238,7 @@ await test('a standby of it validates', async () => {
 	await sql('CHECKPOINT');
 	await program('pg_basebackup', '-D', path.join(data, 'backup'), '-c', 'fast', '-X', 'stream', '--no-sync');
 	await program('pg_basebackup', '-D', standby, '-c', 'fast', '-R', '--no-sync');
+	await program('rm', '-rf', path.join(standby, 'log')); // those of the primary came along
 	const options = ['listen_addresses=', 'port=5432', 'logging_collector=on', 'archive_mode=off', ...settingsOfPrimary].map((setting) => `-c ${setting}`).join(' ');
 	await program('pg_ctl', '-D', standby, '-l', standbyLog, '-w', '-s', '-o', `-k ${process.env.STANDBY_RUN} ${options}`, 'start');
 	const reader = await connect('leaks_app', { host: process.env.STANDBY_RUN });
