@@ -267,9 +267,9 @@ const careless = {};
 for (const [role, measure] of Object.entries(MEASURES)) {
 	careless[role] = plant(`a parameter of ${role}`);
 	const client = await connect(role);
-	// the second one fails behind its parameters
-	await client.query('SELECT unleash_tokens.validate_api_token($1)', [careless[role]]);
-	await client.query('SELECT 1 / length(unleash_tokens.validate_api_token($1)::text || $2)', [careless[role], 'x']).catch(() => {});
+	// the server breaks the lines of a plan: in one of these a piece of the key stands in one line
+	for (let blanks = 0; blanks < 26; blanks++) await client.query('SELECT unleash_tokens.validate_api_token($1)', [' '.repeat(blanks) + careless[role]]);
+	// fails behind its parameters
 	await client.query('SELECT $1::text, 1 / $2::int', [careless[role], 0]).catch(() => {});
 	await client.end();
 }
