@@ -41,12 +41,16 @@ ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREAT
 ALTER ROLE authenticator SET log_parameter_max_length = 0;
 ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
 
--- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
+-- A plan made for one execution holds the parameters as constants, and auto_explain with log_verbose and debug_print_plan
+-- write plans: the key with set_config('request.headers', ...).  A plan for all executions says $1 here too.
+ALTER ROLE authenticator SET plan_cache_mode = force_generic_plan;
+
+-- Two loadable modules write bind parameters themselves, and have switches of their own.  Where a module is not loaded, its
 -- setting is kept unread.
 ALTER ROLE authenticator SET pgaudit.log_parameter = off;
 DO $$
 BEGIN
-	-- before PostgreSQL 16 auto_explain wrote none and did not know the setting
+	-- before PostgreSQL 16 auto_explain did not know the setting
 	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
 		ALTER ROLE authenticator SET auto_explain.log_parameter_max_length = 0;
 	END IF;

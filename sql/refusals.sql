@@ -33,6 +33,31 @@ SELECT DISTINCT name, status FROM unleash_tokens.list_refusals() ORDER BY status
 SELECT DISTINCT status, sqlstate FROM unleash_tokens.list_refusals() ORDER BY status, sqlstate;
 SELECT count(*) AS dangerous FROM unleash_tokens.list_refusals() WHERE sqlstate ~ '^(40|PT|00|01|02)';
 
+--
+-- What was sent is shown in DETAIL, but nothing that could be the key of a
+-- secret, whatever is around it.
+--
+CREATE FUNCTION pg_temp.shown(sent text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	PERFORM unleash_tokens.create_api_token(jsonb_build_object('type', sent, 'tokenName', 'x'));
+	RETURN 'accepted';
+EXCEPTION WHEN invalid_parameter_value THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN substring(detail FROM 'You sent (.*)\.$');
+END $$;
+\set v2 '*:development.v2_abcdefghijklmnopqrst-_' _ 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm0123'
+\set key 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm0123'
+\set v1 '*:development.0123456789abcdef0123456789abcdef'
+\set own '*:development.v2_utokabcdefghijklmnopqr' _ 'ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklm0123'
+SELECT pg_temp.shown(sent) FROM (VALUES
+	(1, :'v2'), (2, :'v1'), (3, :'own'), (4, :'v2' || ' '), (5, :'v2' || ',' || :'v2'), (6, :'own' || ',' || :'v2'),
+	(7, :'v1' || ',' || :'v2'), (8, :'v2' || ',' || :'v1'), (9, :'key'), (10, 'key=' || :'key' || ';'), (11, lower(:'key')),
+	(12, left(:'key', 40)), (13, left(:'key', 39)), (14, 'a project.' || left(:'key', 32)), (15, 'a project.' || left(:'key', 31)),
+	(16, '01234567-89ab-cdef-0123-456789abcdef'), (17, 'a-rather-long-name-of-nothing-but-small-letters')) AS v (n, sent)
+ORDER BY n;
+
 -- doc/errors.md is what doc/generate-errors.sql says.
 \getenv abs_srcdir PG_ABS_SRCDIR
 \set generator :abs_srcdir '/doc/generate-errors.sql'

@@ -11,11 +11,10 @@
  */
 #include "postgres.h"
 
-#include <ctype.h>
-
 #include "access/xact.h"
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
+#include "port/pg_bitutils.h"
 #include "utils/builtins.h"
 #include "utils/json.h"
 #include "utils/resowner.h"
@@ -172,25 +171,44 @@ ut_field_missing(UtProblem *problem, const char *key, const char *path)
 						  "The field %s is required and was not sent.", key);
 }
 
+/* Of which kind is a character that secrets are made of?  0 if of none. */
+static int
+key_char_kind(char c)
+{
+	if (c >= '0' && c <= '9')
+		return 1;
+	if (c >= 'A' && c <= 'Z')
+		return 2;
+	if (c >= 'a' && c <= 'z')
+		return 4;
+	return c == '-' || c == '_' ? 8 : 0;
+}
+
 /*
- * How much of a text that cannot be parsed as a secret may be shown: all of it,
- * or what stands before a dot and 32 characters such as secrets are made of.
- * That is Unleash's older form, <scope>:<environment>.<hexadecimal digits>, and
- * any secret with something put before or behind it.
+ * How much of a text may be shown: what stands before anything that could be
+ * the key of a secret, whole or in part, wherever it stands and whatever is
+ * around it.  That is a run of 32 characters such as secrets are made of behind
+ * a dot, as in <scope>:<environment>.<hexadecimal digits>, or of 40 with two
+ * kinds of digits, capitals and small letters: ids such as a UUID are shorter.
  */
 static int
 public_len(const char *text, int len)
 {
-	int			run = 0;
+	int			start = 0;
+	int			kinds = 0;
 
-	for (int i = len - 1; i >= 0; i--)
+	for (int i = 0; i <= len; i++)
 	{
-		if (isalnum((unsigned char) text[i]) || text[i] == '-' || text[i] == '_')
-			run++;
-		else if (text[i] == '.' && run >= 32)
-			return i + 1;
-		else
-			run = 0;
+		int			kind = i < len ? key_char_kind(text[i]) : 0;
+
+		kinds |= kind;
+		if (kind != 0)
+			continue;
+		if ((start > 0 && text[start - 1] == '.' && i - start >= 32) ||
+			(pg_popcount32(kinds & 7) >= 2 && i - start >= 40))
+			return start;
+		start = i + 1;
+		kinds = 0;
 	}
 	return len;
 }
@@ -202,19 +220,22 @@ ut_field_show(const char *text, int len)
 	const char *selector;
 	char		mask[UT_SECRET_MAX + 8];
 	UtSecretKind kind = ut_secret_parse(text, len, &selector);
+	int			open;
 	char	   *start;
 	int			clipped;
 
 	if (kind == UT_SECRET_REFUSED && len > 0 && len <= UT_SECRET_MAX)
 		return "a mistyped secret";
-	if (selector != NULL)
+	/* What is parsed as a scope may be another secret. */
+	open = public_len(text, selector != NULL ? selector - text : len);
+	if (selector != NULL && open == selector - text)
 	{
 		len = ut_secret_mask(mask, sizeof(mask), text, len);
 		text = mask;
 	}
-	else if (public_len(text, len) < len)
+	else if (open < len)
 	{
-		text = psprintf("%.*s***", public_len(text, len), text);
+		text = psprintf("%.*s***", open, text);
 
 		len = strlen(text);
 	}

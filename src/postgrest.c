@@ -49,21 +49,28 @@ ut_postgrest_is_calling(const char *function)
 	return path != NULL && strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
 }
 
+static Datum
+without_key(Datum object, const char *key)
+{
+	return DirectFunctionCall2(jsonb_delete, object, PointerGetDatum(cstring_to_text(key)));
+}
+
 bool
 ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem)
 {
 	const char *setting = get_setting("request.headers");
-	Datum		blanked;
+	Datum		kept;
 
 	if (setting == NULL ||
 		!ut_field_read_json(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
 		!JB_ROOT_IS_OBJECT(*headers))
 		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
 							  "The setting request.headers holds no headers.");
-	blanked = DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(*headers),
-								  PointerGetDatum(cstring_to_text("authorization")));
+	/* PUT and DELETE may carry a secret in their path. */
+	kept = without_key(JsonbPGetDatum(*headers), "authorization");
+	kept = without_key(kept, "x-original-uri");
 	set_setting("request.headers",
-				JsonbToCString(NULL, &DatumGetJsonbP(blanked)->root, -1));
+				JsonbToCString(NULL, &DatumGetJsonbP(kept)->root, -1));
 	return true;
 }
 

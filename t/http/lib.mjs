@@ -117,6 +117,9 @@ export function requestBytes(method, target, headers = {}, body = undefined, hos
 	return Buffer.concat([...lines.flatMap((line) => [line, end]), end, content ?? Buffer.alloc(0)]);
 }
 
+// Called with each answer that comes.
+export const answered = [];
+
 export class Answer {
 	constructor(statusLine, rawHeaders, bytes) {
 		this.statusLine = statusLine;
@@ -219,8 +222,9 @@ export function exchange(pieces, methods, at = env.BASE_URL, timeout = 30000) {
 			}
 			if (wanted.length > 0) return;
 			socket.destroy();
-			if (received.length > 0) fail('more bytes than one answer for each request');
-			else resolve(answers);
+			if (received.length > 0) return fail('more bytes than one answer for each request');
+			for (const answer of answers) for (const tell of answered) tell(answer);
+			resolve(answers);
 		};
 		socket.setTimeout(timeout, () => fail(`no answer within ${timeout} ms`));
 		socket.on('connect', () => {
