@@ -48,6 +48,8 @@ ALTER ROLE authenticator SET plan_cache_mode = force_generic_plan;
 -- Two loadable modules write bind parameters themselves, and have switches of their own.  Where a module is not loaded, its
 -- setting is kept unread.
 ALTER ROLE authenticator SET pgaudit.log_parameter = off;
+-- a verbose plan shows what a function is called with
+ALTER ROLE authenticator SET auto_explain.log_verbose = off;
 DO $$
 BEGIN
 	-- before PostgreSQL 16 auto_explain did not know the setting
@@ -93,7 +95,8 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.list_refusals(),
 	unleash_tokens.get_seen_at(text, timestamptz),
 	unleash_tokens.get_stat(),
-	unleash_tokens.stat_reset()
+	unleash_tokens.stat_reset(),
+	unleash_tokens.doctor()
 TO unleash_tokens_admin;
 
 GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;

@@ -11,7 +11,7 @@ RESET client_min_messages;
 SELECT p.proname AS function, pg_get_function_arguments(p.oid) AS arguments, pg_get_function_result(p.oid) AS result,
 	l.lanname AS language, CASE p.provolatile WHEN 'i' THEN 'immutable' WHEN 's' THEN 'stable' ELSE 'volatile' END AS volatility,
 	CASE p.proparallel WHEN 's' THEN 'safe' WHEN 'r' THEN 'restricted' ELSE 'unsafe' END AS parallel,
-	p.proisstrict AS strict, p.prosecdef AS definer, array_to_string(p.proconfig, '; ') AS settings, p.prosrc AS symbol,
+	p.proisstrict AS strict, p.prosecdef AS definer, array_to_string(p.proconfig, '; ') AS settings, CASE WHEN l.lanname = 'c' THEN p.prosrc END AS symbol,
 	(SELECT string_agg(g.grantee::regrole::text, ' ') FROM aclexplode(p.proacl) AS g WHERE g.grantee <> p.proowner) AS granted
 FROM pg_proc AS p JOIN pg_language AS l ON l.oid = p.prolang
 WHERE p.pronamespace = 'unleash_tokens'::regnamespace

@@ -27,6 +27,9 @@
 int			ut_max_tokens = 0;
 
 static bool check_create(const UtCreate *create, UtProblem *problem);
+#define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot be
+								 * written */
+
 static char *compose_secret(const UtToken *token, int64 ms, uint8 *verifier);
 static void report(const char *type, const UtToken *before, const UtToken *after,
 				   const UtActor *actor);
@@ -36,6 +39,7 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 				  UtToken *token, char **secret, UtProblem *problem)
 {
 	int64		now = ut_clock_now_ms();
+	int			attempts = 0;
 	const char *selector;
 
 	if (!check_create(create, problem))
@@ -54,6 +58,7 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
+		ut_store_expect(attempts++ < MAX_ATTEMPTS, true);
 		*secret = compose_secret(token, now, token->verifier);
 		/* from its end, since the checksum is that of the UTF-8 form */
 		selector = *secret + strlen(*secret) - UT_KEY_LEN - 1 - UT_SELECTOR_LEN;

@@ -30,6 +30,20 @@
  */
 #define LIMIT_LOCK 1
 
+/*
+ * A trigger or a rule of somebody else can keep a row from being written without
+ * an error.  What was not written must not be answered as if it were.
+ */
+void
+ut_store_expect(uint64 written, uint64 expected)
+{
+	if (written != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a row of unleash_tokens was not written"),
+				 errhint("A trigger, rule or row security policy stands in the way: see unleash_tokens.doctor().")));
+}
+
 bool
 ut_store_lock_environment(const char *name)
 {
@@ -100,7 +114,8 @@ ut_store_insert(const UtToken *token, const char *created_by)
 	{
 		Datum		scope[] = {values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
 
-		ut_store_run(UT_PLAN_INSERT_PROJECTS, scope, NULL, UT_VIEW_USUAL);
+		ut_store_expect(ut_store_run(UT_PLAN_INSERT_PROJECTS, scope, NULL, UT_VIEW_USUAL),
+						token->scope.count);
 	}
 	ut_store_close();
 	return inserted;
@@ -124,7 +139,7 @@ ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 	nulls[6] = pre_data == NULL ? 'n' : ' ';
 
 	ut_store_open();
-	ut_store_run(UT_PLAN_INSERT_EVENT, values, nulls, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_INSERT_EVENT, values, nulls, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 
@@ -218,7 +233,7 @@ ut_store_set_expiry(const char *selector, TimestampTz expires_at)
 
 	values[1] = ut_row_time(expires_at, &nulls[1]);
 	ut_store_open();
-	ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 
@@ -228,7 +243,7 @@ ut_store_delete(const char *selector)
 	Datum		values[] = {CStringGetTextDatum(selector)};
 
 	ut_store_open();
-	ut_store_run(UT_PLAN_DELETE, values, NULL, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_DELETE, values, NULL, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 

@@ -24,6 +24,9 @@
 #include "token.h"
 #include "usage.h"
 
+/* Raise an error unless as many rows were written as there should be. */
+extern void ut_store_expect(uint64 written, uint64 expected);
+
 /* Does the environment exist for this transaction?  Locks it if so. */
 extern bool ut_store_lock_environment(const char *name);
 

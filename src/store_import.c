@@ -218,8 +218,12 @@ mark_taken(UtIncoming *incoming, int count)
 	}
 	ut_store_find_many(selectors, count, found, tokens);
 	for (int i = 0; i < count; i++)
+	{
+		if (selectors[i] != NULL)
+			ut_store_expect(found[i], true);
 		incoming[i].taken = found[i] && memcmp(tokens[i].verifier, incoming[i].token.verifier,
 											   UT_VERIFIER_LEN) != 0;
+	}
 }
 
 static void
@@ -267,7 +271,7 @@ insert_scopes(UtIncoming *incoming, int count)
 	values[0] = ut_row_array(selectors, total, TEXTOID, false);
 	values[1] = ut_row_text_array(projects, total);
 	values[2] = ut_row_array(ords, total, INT4OID, false);
-	ut_store_run(UT_PLAN_IMPORT_PROJECTS, values, NULL, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_IMPORT_PROJECTS, values, NULL, UT_VIEW_USUAL), total);
 }
 
 static void
@@ -286,7 +290,7 @@ insert_events(UtIncoming *incoming, int count, Jsonb **events, const UtActor *ac
 	values[1] = make_column(incoming, count, true, get_name, TEXTOID);
 	values[2] = ut_row_array(data, chosen, JSONBOID, false);
 	values[3] = CStringGetTextDatum(actor->name);
-	ut_store_run(UT_PLAN_IMPORT_EVENTS, values, NULL, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_IMPORT_EVENTS, values, NULL, UT_VIEW_USUAL), chosen);
 }
 
 void

@@ -74,6 +74,20 @@ for (const [name, body, code, status, says] of [
 		assert.deepEqual(answer.headers('Location'), []);
 	}));
 
+await test('doctor answers GET, and shows nothing of how the server is reached', async () => {
+	const answer = await rest('GET', '/rpc/doctor', admin);
+	assertStatus(answer, 200);
+	assert.ok(answer.json.length >= 30);
+	for (const row of answer.json) {
+		assert.deepEqual(Object.keys(row), ['check_name', 'status', 'detail', 'hint']);
+		assert.match(row.status, /^(ok|warning|error|unknown)$/);
+		assert.equal(row.hint === null, row.status === 'ok', JSON.stringify(row));
+	}
+	const bad = answer.json.filter((row) => row.status !== 'ok' && /roles|grants|privileges|logging|timeouts|owners|path|preload/.test(row.check_name));
+	assert.deepEqual(bad, []);
+	assert.notEqual((await rest('GET', '/rpc/doctor')).status, 200);
+});
+
 // ---- Without it -----------------------------------------------------------------------------------------------------
 
 const key = (claims, ...more) => ({ Authorization: `Bearer ${jwt(claims, ...more)}`, ...JSON_TYPE });
