@@ -38,6 +38,7 @@ judge_error(int sqlstate, UtProblemId *id)
 	{
 		case ERRCODE_UNTRANSLATABLE_CHARACTER:
 		case ERRCODE_CHARACTER_NOT_IN_REPERTOIRE:
+		case ERRCODE_FEATURE_NOT_SUPPORTED: /* \u00E9 where the encoding is SQL_ASCII */
 			*id = UT_PROBLEM_JSON_CHARACTER;
 			return true;
 		case ERRCODE_STATEMENT_TOO_COMPLEX:
@@ -172,25 +173,36 @@ ut_field_missing(UtProblem *problem, const char *key, const char *path)
 						  "The field %s is required and was not sent.", key);
 }
 
+/* Characters that secrets are made of, so many in a row: a key, or most of it. */
+#define KEY_RUN 32
+
 /*
- * How much of a text that cannot be parsed as a secret may be shown: all of it,
- * or what stands before a dot and 32 characters such as secrets are made of.
- * That is Unleash's older form, <scope>:<environment>.<hexadecimal digits>, and
- * any secret with something put before or behind it.
+ * How much of a text may be shown: all of it, or what stands before the first
+ * thing that looks like a key.  That is what follows a dot, as in Unleash's
+ * older form, <scope>:<environment>.<hexadecimal digits>, and in any secret with
+ * something put before or behind it; or a run without '-', which leaves out
+ * the UUIDs that projects may be called by.
  */
 static int
 public_len(const char *text, int len)
 {
-	int			run = 0;
+	int			start = 0;
+	int			plain = 0;
 
-	for (int i = len - 1; i >= 0; i--)
+	for (int i = 0; i < len; i++)
 	{
-		if (isalnum((unsigned char) text[i]) || text[i] == '-' || text[i] == '_')
-			run++;
-		else if (text[i] == '.' && run >= 32)
-			return i + 1;
-		else
-			run = 0;
+		bool		dash = text[i] == '-';
+
+		if (!dash && text[i] != '_' && !isalnum((unsigned char) text[i]))
+		{
+			start = i + 1;
+			plain = 0;
+			continue;
+		}
+		plain = dash ? 0 : plain + 1;
+		if (plain >= KEY_RUN ||
+			(i + 1 - start >= KEY_RUN && start > 0 && text[start - 1] == '.'))
+			return start;
 	}
 	return len;
 }
@@ -203,6 +215,7 @@ ut_field_show(const char *text, int len)
 	char		mask[UT_SECRET_MAX + 8];
 	UtSecretKind kind = ut_secret_parse(text, len, &selector);
 	char	   *start;
+	int			shown_len;
 	int			clipped;
 
 	if (kind == UT_SECRET_REFUSED && len > 0 && len <= UT_SECRET_MAX)
@@ -212,10 +225,10 @@ ut_field_show(const char *text, int len)
 		len = ut_secret_mask(mask, sizeof(mask), text, len);
 		text = mask;
 	}
-	else if (public_len(text, len) < len)
+	shown_len = public_len(text, len);
+	if (shown_len < len)
 	{
-		text = psprintf("%.*s***", public_len(text, len), text);
-
+		text = psprintf("%.*s***", shown_len, text);
 		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);
