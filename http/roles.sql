@@ -41,6 +41,10 @@ ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREAT
 ALTER ROLE authenticator SET log_parameter_max_length = 0;
 ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
 
+-- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
+-- quotes the body in DETAIL and CONTEXT.  The log gets the first line only; what is answered stays the same.
+ALTER ROLE authenticator SET log_error_verbosity = terse;
+
 -- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
 -- setting is kept unread.
 ALTER ROLE authenticator SET pgaudit.log_parameter = off;
