@@ -45,7 +45,11 @@ ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
 -- write plans: the key with set_config('request.headers', ...).  A plan for all executions says $1 here too.
 ALTER ROLE authenticator SET plan_cache_mode = force_generic_plan;
 
--- Two loadable modules write bind parameters themselves, and have switches of their own.  Where a module is not loaded, its
+-- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
+-- quotes the body in DETAIL and CONTEXT.  The log gets the first line only; what is answered stays the same.
+ALTER ROLE authenticator SET log_error_verbosity = terse;
+
+-- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
 -- setting is kept unread.
 ALTER ROLE authenticator SET pgaudit.log_parameter = off;
 -- a verbose plan shows what a function is called with

@@ -251,6 +251,10 @@ FROM sample,
 		(8, 'in quotes', '"' || secret || '"', left(key, 20)),
 		(9, 'cut short', left(secret, -1), left(key, 20)),
 		(10, 'with its header', 'Authorization: Bearer ' || secret || E'\n', left(key, 20)),
+		(11, 'its key alone', key, left(key, 20)),
+		(12, 'without its scope', right(secret, 69), left(key, 20)),
+		(13, 'two of v1', '*:a.' || encode(sha256(secret::bytea), 'hex') || ',*:a.' || encode(sha256(key::bytea), 'hex'), left(encode(sha256(secret::bytea), 'hex'), 20)),
+		(14, 'v1 before v2', '*:a.' || encode(sha256(secret::bytea), 'hex') || ' *:a.v2_' || repeat('A', 22) || '_' || key, left(encode(sha256(secret::bytea), 'hex'), 20)),
 		(3, 'v2 of Unleash', 'default:development.v2_' || repeat('A', 22) || '_' || key, left(key, 20)),
 		(4, 'v1 of Unleash', 'default:development.' || encode(sha256(secret::bytea), 'hex'), left(encode(sha256(secret::bytea), 'hex'), 20)),
 		(5, 'v1 of Unleash', '*:*.' || encode(sha256(secret::bytea), 'hex'), left(encode(sha256(secret::bytea), 'hex'), 20)),
@@ -259,6 +263,9 @@ FROM sample,
 	unnest(ARRAY['type', 'environment', 'project', 'projects', 'expiresAt']) AS field,
 	LATERAL pg_temp.try(field, CASE field WHEN 'projects' THEN jsonb_build_array(text) ELSE to_jsonb(text) END) AS t (said)
 GROUP BY i, kind ORDER BY i;
+
+-- An id of another kind is shown.
+SELECT pg_temp.try('project', to_jsonb('0c8a3d52-9d0e-4d5b-8a34-6a1f0c2b7e91'::text));
 
 --
 -- What a good answer holds

@@ -190,6 +190,7 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 	Parsed	   *parsed = palloc_extended(Max(count, 1) * sizeof(Parsed), MCXT_ALLOC_HUGE);
 	char	  **selectors = palloc(Max(count, 1) * sizeof(char *));
 	const uint8 **verifiers = palloc0(Max(count, 1) * sizeof(uint8 *));
+	int			current = 0;
 	int			legacy = 0;
 
 	for (int i = 0; i < count; i++)
@@ -200,13 +201,17 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 			parse_secret(secrets[i], strlen(secrets[i]), &parsed[i]);
 		selectors[i] = parsed[i].selector;
 		valid[i] = false;
-		if (parsed[i].kind == UT_SECRET_V1)
+		if (parsed[i].selector != NULL)
+			current++;
+		else if (parsed[i].kind == UT_SECRET_V1)
 		{
 			verifiers[i] = parsed[i].verifier;
 			legacy++;
 		}
 	}
-	ut_store_find_many(selectors, count, valid, tokens);
+	/* what is no secret is refused without a look at a table */
+	if (current > 0)
+		ut_store_find_many(selectors, count, valid, tokens);
 	if (legacy > 0)
 		ut_store_find_many_by_verifier(verifiers, count, valid, tokens);
 	for (int i = 0; i < count; i++)

@@ -107,6 +107,7 @@ await test('control: without the settings of roles.sql the same log would hold t
 	const key = `${run}-key-without-roles-sql`;
 	assert.ok(!read('postgresql').includes(key));
 	await sql('ALTER ROLE authenticator RESET log_parameter_max_length');
+	await sql('ALTER ROLE authenticator RESET log_error_verbosity');
 	try {
 		await reconnect();
 		await poll('the key is logged', 10000, async () => {
@@ -115,6 +116,7 @@ await test('control: without the settings of roles.sql the same log would hold t
 		});
 	} finally {
 		await sql('ALTER ROLE authenticator SET log_parameter_max_length = 0');
+		await sql('ALTER ROLE authenticator SET log_error_verbosity = terse');
 		await reconnect();
 	}
 });

@@ -156,7 +156,7 @@ export function asJson(text) {
 }
 
 // Takes one answer off the front of the bytes: [answer, rest], or null when it is not complete yet.
-function takeAnswer(bytes, method, ended) {
+export function takeAnswer(bytes, method, ended) {
 	const headEnd = bytes.indexOf('\r\n\r\n');
 	if (headEnd < 0) return null;
 	const [statusLine, ...lines] = bytes.subarray(0, headEnd).toString(LATIN1).split('\r\n');
@@ -278,7 +278,7 @@ export function chunked(body, size = 1000) {
 // ---- What answers must look like ------------------------------------------------------------------------------------
 
 const UUID = /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/;
-export const SECRET = /^(.+):([^:]+)\.v2_([A-Za-z0-9]{22})_([A-Za-z0-9]{43})$/;
+export const SECRET = /^(.+):([^:]+)\.v2_([A-Za-z0-9]{22})_([A-Za-z0-9]{43})$/s;
 export const TOKEN_KEYS = ['alias', 'createdAt', 'environment', 'expiresAt', 'project', 'projects', 'secret', 'secure',
 	'seenAt', 'tokenName', 'type'];
 
