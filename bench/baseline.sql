@@ -99,16 +99,13 @@ BEGIN
 		LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $$
 		DECLARE
 			crc int := -1;
-			at int := 0;
 			size int := length(bytes);
 		BEGIN
-			WHILE at + 8 <= size LOOP
+			FOR at IN 0..size - 8 BY 8 LOOP
 				crc := %s;
-				at := at + 8;
 			END LOOP;
-			WHILE at < size LOOP
+			FOR at IN size - size %% 8..size - 1 LOOP
 				crc := (%L::int[])[((crc # get_byte(bytes, at)) & 255) + 1] # ((crc >> 8) & 16777215);
-				at := at + 1;
 			END LOOP;
 			RETURN (crc # -1)::bigint & 4294967295;
 		END
@@ -604,8 +601,8 @@ CREATE FUNCTION baseline.create_bulk(n int) RETURNS bigint
 LANGUAGE sql VOLATILE
 BEGIN ATOMIC
 	WITH s AS MATERIALIZED (
-		SELECT selector, verifier, 'bulk' AS token_name, date_trunc('milliseconds', clock_timestamp()) AS made_at
-		FROM baseline.make_secrets(n)),
+		SELECT m.selector, m.verifier, 'bulk ' || m.i AS token_name, date_trunc('milliseconds', clock_timestamp()) AS made_at
+		FROM baseline.make_secrets(n) WITH ORDINALITY AS m (selector, verifier, secret, i)),
 	t AS (
 		INSERT INTO unleash_tokens.api_token
 			(selector, verifier, token_name, type, environment, all_projects, created_at, created_by)
