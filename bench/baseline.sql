@@ -157,20 +157,43 @@ RETURN CASE WHEN at >= '0001-01-01 00:00:00+00' THEN to_char(at AT TIME ZONE 'UT
 -- Refusals
 -- ===========================================================================
 
+-- What stands before anything that could be the key of a secret: a run of 32
+-- characters such as secrets are made of behind a dot, or of 40 with two kinds
+-- of digits, capitals and small letters.
+CREATE FUNCTION baseline.public_part(sent text) RETURNS text
+LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+	shown text := '';
+	part text[];
+BEGIN
+	FOR part IN SELECT regexp_matches(sent, '([^0-9A-Za-z_-]*)([0-9A-Za-z_-]*)', 'g') LOOP
+		shown := shown || part[1];
+		IF length(part[2]) >= 32 AND right(shown, 1) = '.' OR length(part[2]) >= 40
+			AND (part[2] ~ '[0-9]')::int + (part[2] ~ '[A-Z]')::int + (part[2] ~ '[a-z]')::int >= 2 THEN
+			RETURN shown;
+		END IF;
+		shown := shown || part[2];
+	END LOOP;
+	RETURN shown;
+END
+$$;
+
 -- A text as a refusal shows it again: no secret, cut at 60 bytes.
 CREATE FUNCTION baseline.show(sent text) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
 	kind text := baseline.secret_kind(sent);
-	shown text := sent;
+	has_selector boolean := kind IN ('own', 'v2');
+	scope text := CASE WHEN has_selector THEN left(sent, -66) ELSE sent END;
+	shown text := baseline.public_part(scope);
 	bytes int;
 BEGIN
 	IF kind = 'refused' AND sent <> '' AND octet_length(sent) <= 4096 THEN
 		RETURN 'a mistyped secret';
-	ELSIF kind IN ('own', 'v2') THEN
+	ELSIF shown <> scope THEN
+		shown := shown || '***';
+	ELSIF has_selector THEN
 		shown := left(sent, -44) || '***';
-	ELSIF sent ~ '\.[0-9A-Za-z_-]{32}' THEN
-		shown := substring(sent FROM '^(.*\.)[0-9A-Za-z_-]{32}') || '***';
 	END IF;
 	bytes := octet_length(shown);
 	IF bytes <= 60 THEN
