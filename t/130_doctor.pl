@@ -343,7 +343,7 @@ launcher_pid($node);
 comes_to_complain($node, '', 'one place');
 restart_with('max_worker_processes = 0', 'max_logical_replication_workers = 0');
 complains($node, "launcher warning\nworker_slots warning", 'no place at all: no launcher either');
-restart_with('max_worker_processes = 8', q{shared_preload_libraries = ''});
+restart_with('max_worker_processes = 30', q{shared_preload_libraries = ''});
 complains($node, 'preload warning', 'not preloaded');
 restart_with(q{shared_preload_libraries = 'unleash_tokens'});
 launcher_pid($node);
