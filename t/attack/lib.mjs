@@ -121,7 +121,7 @@ export function insidesIn(text, sent) {
 	return null;
 }
 
-// A refusal repeats no secret at all; an answer may give back the name that a client chose, or the secret it asked about.
+// A refusal repeats no secret at all; an answer may give back the name that was chosen, or the secret it was asked about.
 export function assertSaysNothing(text, sent, isRefusal = true) {
 	const leak = leakIn(text);
 	assert.ok(leak === null || (!isRefusal && sent.includes(leak)), `a secret is in the answer: ${text.slice(0, 400)}`);
@@ -260,6 +260,9 @@ export const anyContentType = fc.oneof(
 );
 export const anyEncoding = fc.oneof({ weight: 6, arbitrary: fc.constant(undefined) }, fc.constantFrom('identity', '', 'gzip', 'br', 'deflate', 'identity, gzip', 'x'), anyText);
 
+const readable = (value) => Buffer.isBuffer(value) ? value.toString('latin1') : Array.isArray(value) ? value.map(readable)
+	: value !== null && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([name, part]) => [name, readable(part)])) : value;
+
 // Tries so many cases and says how many; of the first that fails, what was wrong with it, without the secrets in it.
 export async function tryAll(cases, arbitrary, check) {
 	let tried = 0, wrong;
@@ -272,6 +275,6 @@ export async function tryAll(cases, arbitrary, check) {
 	});
 	const found = await fc.check(property, { numRuns: cases, seed: SEED, endOnFailure: true });
 	if (!found.failed) return tried;
-	const text = `case ${tried}: ${fc.stringify(found.counterexample)}\n${wrong?.message}\n${wrong?.stack?.match(/t\/attack\/(?!lib)\w+\.mjs:\d+/)?.[0] ?? wrong?.stack}`;
+	const text = `case ${tried}: ${fc.stringify(readable(found.counterexample))}\n${wrong?.message}\n${wrong?.stack?.match(/t\/attack\/(?!lib)\w+\.mjs:\d+/)?.[0] ?? wrong?.stack}`;
 	throw new assert.AssertionError({ message: text.replace(/[A-Za-z0-9_]{32,}/g, (word) => (leakIn(word) ? '***' : word)) });
 }

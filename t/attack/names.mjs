@@ -105,6 +105,24 @@ for (const [table, column, field] of [['project', 'id', 'project'], ['environmen
 		console.log(`# ${entered} of them can be entered as ${field}`);
 	});
 
+await test('a token of more projects than a header can name: /auth leaves the list out, and covers each of them', async () => {
+	await client.query(`INSERT INTO unleash_tokens.project (id) SELECT repeat(U&'\\00FC', 90) || i FROM generate_series(1, 20) i`);
+	const all = (await client.query('SELECT id FROM unleash_tokens.project ORDER BY id')).rows.map(({ id }) => id);
+	const lengthOf = (ids) => ids.map((id) => escaped(id).length).reduce((sum, length) => sum + length + 1, -1);
+	assert.ok(lengthOf(all) > 8000, `only ${lengthOf(all)} bytes`);
+	const made = await assertCreated(await create(minimal({ projects: all })), { projects: all });
+	know(made.secret);
+	const auth = await send('GET', '/auth', { Authorization: made.secret });
+	isOk(auth, 'GET', '/auth', 204);
+	assert.deepEqual(auth.headers('X-Token-Projects'), []);
+	for (const id of all) isOk(await send('GET', `/auth?project=${escaped(id)}`, { Authorization: made.secret }), 'GET', '/auth', 204);
+	assert.equal((await send('GET', '/auth?project=none', { Authorization: made.secret })).status, 403);
+	const few = await assertCreated(await create(minimal({ projects: ['default', 'admin'] })));
+	know(few.secret);
+	assert.equal((await send('GET', '/auth', { Authorization: few.secret })).header('X-Token-Projects'), 'default,admin');
+	await forget();
+});
+
 // In a header, blanks around a value belong to HTTP, and so does the word Bearer: of such a secret nothing is promised there.
 async function assertAuth(made, field, name) {
 	const auth = await send('GET', `/auth?${field}=${escaped(name)}`, { Authorization: made.secret });
