@@ -54,27 +54,33 @@ const peer = env.PEER_URL && {
 };
 const both = peer ? [ours, peer] : [ours];
 
-// Microseconds of processor time that a stack has used: each process below these, those it has waited for included.
-function cpu(stack) {
+// Microseconds of processor time that each server of a stack has used: every process below it, those waited for included.
+function cpuOfEach(stack) {
 	const all = new Map();
 	for (const name of readdirSync('/proc')) {
 		if (!/^\d+$/.test(name)) continue;
 		try {
 			const text = readFileSync(`/proc/${name}/stat`, 'utf8');
+			const comm = text.slice(text.indexOf('(') + 1, text.lastIndexOf(')'));
 			const field = text.slice(text.lastIndexOf(')') + 2).split(' ').map(Number);
-			all.set(Number(name), { parent: field[1], ticks: field[11] + field[12] + field[13] + field[14] });
+			all.set(Number(name), { name: comm, parent: field[1], ticks: field[11] + field[12] + field[13] + field[14] });
 		} catch { /* it has ended: its parent has its time */ }
 	}
 	const roots = new Set(stack.pids.split(' ').map(Number));
 	for (const pid of roots) assert.ok(all.has(pid), `process ${pid} of ${stack.name} has ended`);
-	let ticks = 0;
+	const used = {};
 	for (const pid of all.keys()) {
 		let at = pid;
 		while (all.has(at) && !roots.has(at)) at = all.get(at).parent;
-		if (roots.has(at)) ticks += all.get(pid).ticks;
+		if (!roots.has(at)) continue;
+		const { name } = all.get(at);
+		used[name] = (used[name] ?? 0) + all.get(pid).ticks * 1e6 / Number(env.CLK_TCK);
 	}
-	return ticks * 1e6 / Number(env.CLK_TCK);
+	return used;
 }
+
+const sum = (used) => Object.values(used).reduce((a, b) => a + b, 0);
+const cpu = (stack) => sum(cpuOfEach(stack));
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
@@ -191,10 +197,11 @@ async function measure(stack, name, duration, length) {
 	const what = wanted[name];
 	if (writes(name)) empty(stack);
 	await settle(stack);
-	const before = cpu(stack);
+	const before = cpuOfEach(stack);
 	const got = await wrk(stack, what, duration);
 	await settle(stack);
-	const used = cpu(stack) - before;
+	const used = cpuOfEach(stack);
+	for (const server of Object.keys(used)) used[server] -= before[server];
 	const of = `${stack.name} ${name}`;
 	assert.ok(got.requests > 0, `${of}: no answer within ${duration} s`);
 	assert.equal(got.broken, 0, `${of}: connections broke`);
@@ -208,7 +215,8 @@ async function measure(stack, name, duration, length) {
 		assert.ok(rows >= got.requests && rows <= served, `${of}: ${rows} rows of ${got.requests} requests`);
 		served = rows;
 	}
-	return { rps: got.requests / got.seconds, cpu_us: used / served, p50_ms: got.p50_ms, p99_ms: got.p99_ms };
+	for (const server of Object.keys(used)) used[server] /= served;
+	return { rps: got.requests / got.seconds, cpu_us: sum(used), cpu_of: used, p50_ms: got.p50_ms, p99_ms: got.p99_ms };
 }
 
 const median = (values) => {
@@ -237,10 +245,11 @@ async function alternate(contenders, tokens) {
 	contenders.forEach(([stack, name], i) => {
 		const row = { name, stack: stack.name, tokens, connections: wanted[name].connections };
 		for (const field of ['rps', 'cpu_us', 'p50_ms', 'p99_ms']) row[field] = summary(all[i].map((one) => one[field]));
+		row.cpu_us_of = Object.fromEntries(Object.keys(all[i][0].cpu_of).map((server) => [server, digits(median(all[i].map((one) => one.cpu_of[server])))]));
 		measurements.push(row);
 		found.set(`${stack.name} ${name}`, all[i]);
-		console.log(`${name.padEnd(14)} ${stack.name.padEnd(8)} ${row.rps.median.toFixed(1).padStart(9)}/s ${row.cpu_us.median.toFixed(0).padStart(8)} us of processor time, ` +
-			`p50 ${row.p50_ms.median.toFixed(2)} ms, p99 ${row.p99_ms.median.toFixed(2)} ms`);
+		console.log(`${name.padEnd(14)} ${stack.name.padEnd(8)} ${row.rps.median.toFixed(1).padStart(9)}/s ${row.cpu_us.median.toFixed(0).padStart(8)} us of processor time (` +
+			`${Object.entries(row.cpu_us_of).map(([server, us]) => `${server} ${us.toFixed(0)}`).join(', ')}), p50 ${row.p50_ms.median.toFixed(2)} ms, p99 ${row.p99_ms.median.toFixed(2)} ms`);
 	});
 }
 

@@ -16,7 +16,7 @@ goal() {
 	fi
 }
 
-explained() { grep -qE -- "^- missed: $1( |\$)" "$checkout/doc/performance.md" 2>/dev/null; }
+explained() { grep -qE -- "^- missed: $1($|[^A-Za-z0-9-])" "$checkout/doc/performance.md" 2>/dev/null; }
 
 # median COLUMN
 median() { awk -v c="$1" '{print $c}' | sort -g | awk '{v[NR] = $1} END {print NR % 2 ? v[(NR + 1) / 2] : (v[NR / 2] + v[NR / 2 + 1]) / 2}'; }

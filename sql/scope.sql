@@ -122,6 +122,24 @@ SELECT * FROM now;
 ROLLBACK TO start;
 
 --
+-- The list says of each token what asking for it by name says: its projects in
+-- their order, and what is left of them where neither keys nor triggers helped.
+--
+CREATE TEMP VIEW listed AS
+	SELECT token ->> 'tokenName' AS name, token -> 'projects' AS projects,
+		token = unleash_tokens.get_api_tokens_by_name(token ->> 'tokenName') #> '{tokens,0}' AS same_by_name
+	FROM jsonb_array_elements(unleash_tokens.get_all_api_tokens() -> 'tokens') AS list (token)
+	WHERE token ->> 'tokenName' IN (SELECT name FROM secret)
+	ORDER BY (token ->> 'tokenName') COLLATE "C";
+SELECT * FROM listed;
+SET LOCAL session_replication_role = replica;
+DELETE FROM unleash_tokens.project WHERE id = 'a';
+DELETE FROM unleash_tokens.api_token_project WHERE project = 'b';
+SET LOCAL session_replication_role = origin;
+SELECT * FROM listed;
+ROLLBACK TO start;
+
+--
 -- Many at once: every one of 1,000 tokens has its event, with its projects.
 --
 INSERT INTO unleash_tokens.project (id) SELECT 'p' || i FROM generate_series(1, 100) AS i;

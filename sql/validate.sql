@@ -40,10 +40,7 @@ WHERE unleash_tokens.validate_api_token(secret) ->> 'selector' = substring(secre
 SELECT count(unleash_tokens.validate_api_token(secret)) AS good FROM secret WHERE name LIKE 'to%';
 UPDATE unleash_tokens.api_token SET expires_at = clock_timestamp() WHERE token_name = 'to expire';
 DELETE FROM unleash_tokens.api_token WHERE token_name = 'to go';
-UPDATE unleash_tokens.api_token SET verifier = overlay(verifier PLACING '\x00' FROM 32) WHERE token_name = 'to be tampered with'
-	AND get_byte(verifier, 31) <> 0;
-UPDATE unleash_tokens.api_token SET verifier = overlay(verifier PLACING '\x01' FROM 32) WHERE token_name = 'to be tampered with'
-	AND get_byte(verifier, 31) = 0;
+UPDATE unleash_tokens.api_token SET verifier = set_byte(verifier, 31, get_byte(verifier, 31) # 1) WHERE token_name = 'to be tampered with';
 SET LOCAL session_replication_role = replica;
 DELETE FROM unleash_tokens.api_token_project WHERE project = 'b';
 RESET session_replication_role;

@@ -71,8 +71,21 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (verifier, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.verifier = u.verifier AND t.by_verifier",
 	1, {BYTEAARRAYOID}},
+
+	/*
+	 * TOKEN_COLUMNS, but with one join for the scopes of all: a subquery for
+	 * each token costs most of a list, and more than its share where
+	 * api_token_project is small enough to be scanned each time.
+	 */
 	[UT_PLAN_LIST] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"SELECT t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, "
+		"CASE WHEN NOT t.all_projects THEN coalesce(s.projects, ARRAY[]::text[]) END, "
+		"t.created_at, t.expires_at, t.seen_at, t.alias "
+		"FROM unleash_tokens.api_token AS t LEFT JOIN ("
+		"SELECT p.selector, array_agg(p.project ORDER BY p.ord) AS projects "
+		"FROM unleash_tokens.api_token_project AS p "
+		"JOIN unleash_tokens.project AS r ON r.id = p.project GROUP BY p.selector"
+		") AS s ON s.selector = t.selector AND NOT t.all_projects "
 		"ORDER BY t.created_at, t.selector",
 	0, {0}},
 	[UT_PLAN_LIST_BY_NAME] = {
