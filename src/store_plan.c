@@ -79,8 +79,8 @@ static const Statement statements[UT_PLANS] = {
 	 */
 	[UT_PLAN_LIST] = {
 		"SELECT t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, "
-		"CASE WHEN NOT t.all_projects THEN coalesce(s.projects, ARRAY[]::text[]) END, "
-		"t.created_at, t.expires_at, t.seen_at, t.alias "
+		"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, "
+		"CASE WHEN NOT t.all_projects THEN coalesce(s.projects, ARRAY[]::text[]) END "
 		"FROM unleash_tokens.api_token AS t LEFT JOIN ("
 		"SELECT p.selector, array_agg(p.project ORDER BY p.ord) AS projects "
 		"FROM unleash_tokens.api_token_project AS p "
