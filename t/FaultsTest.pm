@@ -46,25 +46,23 @@ sub broken
 	return $node->safe_psql($database // 'postgres', q{
 		SET enable_indexscan = off;
 		SET enable_bitmapscan = off;
-		WITH story AS (
+		WITH story AS MATERIALIZED (
 			SELECT selector, count(*) FILTER (WHERE type = 'api-token-created') AS made,
 				count(*) FILTER (WHERE type = 'api-token-deleted') AS deleted,
 				(array_agg(data ORDER BY id DESC) FILTER (WHERE type <> 'api-token-deleted'))[1] AS last
-			FROM unleash_tokens.api_token_event GROUP BY selector)
-		SELECT 'token without event', t.selector FROM unleash_tokens.api_token AS t
-			WHERE NOT EXISTS (SELECT FROM story AS s WHERE s.selector = t.selector AND s.made = 1)
-		UNION ALL SELECT 'event without token', s.selector FROM story AS s
-			WHERE s.deleted = 0 AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = s.selector)
-		UNION ALL SELECT 'deleted and still there', s.selector FROM story AS s
-			WHERE s.deleted > 0 AND EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = s.selector)
-		UNION ALL SELECT 'deleted or made twice', s.selector FROM story AS s WHERE s.deleted > 1 OR s.made > 1
-		UNION ALL SELECT 'scope without token', p.selector FROM unleash_tokens.api_token_project AS p
-			WHERE NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = p.selector)
-		UNION ALL SELECT 'another scope than in the event', t.selector FROM unleash_tokens.api_tokens AS t JOIN story AS s USING (selector)
-			WHERE to_jsonb(t.projects) <> s.last -> 'projects'
-		UNION ALL SELECT 'another expiry than in the event', t.selector FROM unleash_tokens.api_token AS t JOIN story AS s USING (selector)
-			WHERE t.expires_at IS DISTINCT FROM (s.last ->> 'expiresAt')::timestamptz
-		ORDER BY 1, 2});
+			FROM unleash_tokens.api_token_event GROUP BY selector),
+		scope AS MATERIALIZED (
+			SELECT selector, array_agg(project ORDER BY ord) AS projects FROM unleash_tokens.api_token_project GROUP BY selector)
+		SELECT selector, CASE
+			WHEN t.selector IS NULL AND p.selector IS NOT NULL THEN 'scope without token'
+			WHEN s.selector IS NULL OR s.made <> 1 THEN 'not one event of its making'
+			WHEN s.deleted > 1 THEN 'deleted twice'
+			WHEN s.deleted = 1 AND t.selector IS NOT NULL THEN 'deleted and still there'
+			WHEN s.deleted = 0 AND t.selector IS NULL THEN 'event without token'
+			WHEN s.deleted = 0 AND to_jsonb(CASE WHEN t.all_projects THEN '{*}' ELSE coalesce(p.projects, '{}') END) <> s.last -> 'projects' THEN 'another scope than in the event'
+			WHEN s.deleted = 0 AND t.expires_at IS DISTINCT FROM (s.last ->> 'expiresAt')::timestamptz THEN 'another expiry than in the event' END
+		FROM unleash_tokens.api_token AS t FULL JOIN story AS s USING (selector) FULL JOIN scope AS p USING (selector)
+		ORDER BY 1}) =~ s/^.*\|$//mgr =~ s/\n+/\n/gr =~ s/^\n|\n$//gr;
 }
 
 # A psql that runs a script and ends at the first error.
