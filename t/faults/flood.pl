@@ -16,9 +16,9 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
-my $rate = 10000;      # refused secrets a second, asked for
+my $rate = 10000;      # refused secrets a second, if the machine can do more than that
 my $seconds = 2;       # of one measurement
-my $rounds = 7;        # quiet and flooded in turns
+my $rounds = 5;        # quiet and flooded in turns
 my $attempts = 4;      # other work on the machine may spoil one
 my $most = 2;          # times the quiet time, at most
 
@@ -91,6 +91,8 @@ sub measure_good
 	return ($times[ $#times * 0.99 ], $times[ $#times / 2 ], scalar @times);
 }
 
+# With the server's time.
+sub counted { return split /\|/, $node->safe_psql('postgres', 'SELECT refused_malformed + refused_unknown, extract(epoch FROM clock_timestamp()) FROM unleash_tokens.stat'); }
 sub refused { return $node->safe_psql('postgres', 'SELECT refused_malformed + refused_unknown FROM unleash_tokens.stat'); }
 
 # ---- How many there can be -------------------------------------------------------
@@ -100,9 +102,11 @@ my $can = finish_pgbench(start_pgbench('bad', '-c', 4, '-j', 2, '-T', 3));
 note(sprintf 'as many as it can: %d refusals a second, by 4 clients', $can);
 cmp_ok(refused() - $before, '>=', 3 * $can * 0.9, sprintf 'every one of a flood is refused: %d a second by 4 clients that do nothing else', $can);
 
+# Where they and the server share few processors, a flood at the very limit leaves none to anyone.
+$rate = int(0.6 * $can) if $rate > 0.6 * $can;
+
 # ---- What the others feel --------------------------------------------------------
 
-# Clients of a flood are other machines: they must not take the processor away.
 my ($ratio, $told);
 foreach my $attempt (1 .. $attempts)
 {
@@ -113,15 +117,18 @@ foreach my $attempt (1 .. $attempts)
 		my ($p99, $p50) = measure_good();
 		push @{ $p99{quiet} }, $p99;
 		push @{ $p50{quiet} }, $p50;
-		my $flood = start_pgbench('bad', '-c', 2, '-j', 1, '-R', $rate, '-T', $seconds + 1);
-		$node->poll_query_until('postgres', q{SELECT count(*) >= 2 FROM pg_stat_activity WHERE application_name = 'pgbench'}) or die 'no flood';
+		my $flood = start_pgbench('bad', '-c', 2, '-j', 1, '-R', $rate, '-T', 3600);
+		$node->poll_query_until('postgres', q{SELECT count(*) >= 2 FROM pg_stat_activity WHERE query LIKE '%FROM bad WHERE%' AND pid <> pg_backend_pid()}) or die 'no flood';
+		my ($count, $time) = counted();
 		($p99, $p50) = measure_good();
 		push @{ $p99{flooded} }, $p99;
 		push @{ $p50{flooded} }, $p50;
-		push @rates, finish_pgbench($flood);
+		my ($more, $later) = counted();
+		push @rates, ($more - $count) / ($later - $time);
+		$flood->{run}->kill_kill;
 	}
 	$ratio = median(@{ $p99{flooded} }) / median(@{ $p99{quiet} });
-	$told = sprintf 'p99 %d us quiet, %d us flooded (%.2f times); p50 %d and %d us; %d refused a second; medians of %d rounds',
+	$told = sprintf 'p99 %d us quiet, %d us flooded (%.2f times); p50 %d and %d us; %d refused a second meanwhile; medians of %d rounds',
 	  median(@{ $p99{quiet} }), median(@{ $p99{flooded} }), $ratio, median(@{ $p50{quiet} }), median(@{ $p50{flooded} }), median(@rates), $rounds;
 	note("attempt $attempt: $told");
 	last if $ratio <= $most;
