@@ -159,7 +159,7 @@ foreach my $way (sort keys %call)
 	is($session->query_safe($call{$way}), 0, "$way: none of 120000 is valid") foreach 1 .. 5;
 	my $grown = $session->query_safe($contexts) - $bytes;
 	my $more = anonymous($pid) - $rss;
-	cmp_ok($grown, '<=', 65536, "$way: 600000 refusals leave nothing in the memory contexts: $bytes bytes before, $grown more");
+	cmp_ok($grown, '<=', 262144, "$way: 600000 refusals leave nothing in the memory contexts: $bytes bytes before, $grown more");
 	cmp_ok($more, '<=', 256, "$way: nor in the process: $rss kB before, $more kB more");
 }
 
