@@ -39,10 +39,21 @@ ut_crypto_verifier(const char *text, size_t len, uint8 *out)
 	pg_cryptohash_free(ctx);
 }
 
+/*
+ * A source that is stuck says that all is well and gives one byte again and
+ * again: secrets from it could be guessed, and some bytes make none at all, so
+ * that a caller would draw for ever.
+ */
+static bool
+is_stuck(const unsigned char *buf, size_t len)
+{
+	return len >= 16 && memcmp(buf, buf + 1, len - 1) == 0;
+}
+
 void
 ut_crypto_random(unsigned char *buf, size_t len)
 {
-	if (!pg_strong_random(buf, len))
+	if (!pg_strong_random(buf, len) || is_stuck(buf, len))
 		ereport(ERROR,
 				(errcode(ERRCODE_INTERNAL_ERROR),
 				 errmsg("could not generate random bytes for a secret"),

@@ -27,8 +27,8 @@
 int			ut_max_tokens = 0;
 
 static bool check_create(const UtCreate *create, UtProblem *problem);
-#define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot be
-								 * written */
+#define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot
+								 * be written */
 
 static char *compose_secret(const UtToken *token, int64 ms, uint8 *verifier);
 static void report(const char *type, const UtToken *before, const UtToken *after,
