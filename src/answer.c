@@ -21,46 +21,60 @@
 #include "clock.h"
 #include "datetime.h"
 
-/* Append "key": with a comma before all but the first key. */
+/* A key as JSON has it, and its length. */
+#define KEY(name) "\"" name "\":", sizeof("\"" name "\":") - 1
+
+/* Append a key, with a comma before all but the first one. */
 static void
-append_key(StringInfo out, const char *key)
+append_key(StringInfo out, const char *key, size_t len)
 {
 	if (out->data[out->len - 1] != '{')
 		appendStringInfoChar(out, ',');
-	appendStringInfoChar(out, '"');
-	appendStringInfoString(out, key);
-	appendStringInfoString(out, "\":");
+	appendBinaryStringInfo(out, key, len);
 }
 
+/* Most texts need no escapes and are copied as they are: a list has many. */
 static void
-append_text(StringInfo out, const char *key, const char *text)
+append_string(StringInfo out, const char *text)
 {
-	append_key(out, key);
-	if (text == NULL)
-		appendStringInfoString(out, "null");
-	else
+	size_t		len = 0;
+
+	while ((unsigned char) text[len] >= ' ' && text[len] != '"' && text[len] != '\\')
+		len++;
+	if (text[len] != '\0')
+	{
 		escape_json(out, text);
+		return;
+	}
+	appendStringInfoChar(out, '"');
+	appendBinaryStringInfo(out, text, len);
+	appendStringInfoChar(out, '"');
 }
 
 static void
-append_time(StringInfo out, const char *key, TimestampTz time)
+append_text(StringInfo out, const char *key, size_t len, const char *text)
+{
+	append_key(out, key, len);
+	if (text == NULL)
+		appendBinaryStringInfo(out, "null", 4);
+	else
+		append_string(out, text);
+}
+
+static void
+append_time(StringInfo out, const char *key, size_t len, TimestampTz time)
 {
 	char		shown[UT_DATETIME_LEN + 1];
 
-	append_key(out, key);
-	if (time == UT_TIME_UNSET)
-	{
-		appendStringInfoString(out, "null");
-		return;
-	}
-	ut_datetime_format(ut_clock_to_ms(time), shown);
-	appendStringInfo(out, "\"%s\"", shown);
+	if (time != UT_TIME_UNSET)
+		ut_datetime_format(ut_clock_to_ms(time), shown);
+	append_text(out, key, len, time == UT_TIME_UNSET ? NULL : shown);
 }
 
 static void
 append_projects(StringInfo out, const UtScope *scope)
 {
-	append_key(out, "projects");
+	append_key(out, KEY("projects"));
 	if (scope->all)
 	{
 		appendStringInfoString(out, "[\"*\"]");
@@ -71,7 +85,7 @@ append_projects(StringInfo out, const UtScope *scope)
 	{
 		if (i > 0)
 			appendStringInfoChar(out, ',');
-		escape_json(out, scope->ids[i]);
+		append_string(out, scope->ids[i]);
 	}
 	appendStringInfoChar(out, ']');
 }
@@ -84,13 +98,13 @@ append_project(StringInfo out, const UtScope *scope)
 
 	if (scope->all || scope->count == 1)
 	{
-		append_text(out, "project", scope->all ? "*" : scope->ids[0]);
+		append_text(out, KEY("project"), scope->all ? "*" : scope->ids[0]);
 		return;
 	}
 	initStringInfo(&joined);
 	for (int i = 0; i < scope->count; i++)
 		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", scope->ids[i]);
-	append_text(out, "project", joined.data);
+	append_text(out, KEY("project"), joined.data);
 	pfree(joined.data);
 }
 
@@ -104,15 +118,15 @@ shown_environment(const UtToken *token)
 static void
 append_common(StringInfo out, const UtToken *token)
 {
-	append_text(out, "tokenName", token->name);
+	append_text(out, KEY("tokenName"), token->name);
 	append_projects(out, &token->scope);
 	append_project(out, &token->scope);
-	append_text(out, "environment", shown_environment(token));
-	append_text(out, "type", ut_token_type_names[token->type]);
-	append_time(out, "createdAt", token->created_at);
-	append_time(out, "expiresAt", token->expires_at);
-	append_time(out, "seenAt", token->seen_at);
-	append_text(out, "alias", token->alias);
+	append_text(out, KEY("environment"), shown_environment(token));
+	append_text(out, KEY("type"), ut_token_type_names[token->type]);
+	append_time(out, KEY("createdAt"), token->created_at);
+	append_time(out, KEY("expiresAt"), token->expires_at);
+	append_time(out, KEY("seenAt"), token->seen_at);
+	append_text(out, KEY("alias"), token->alias);
 }
 
 void
@@ -120,7 +134,7 @@ ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 {
 	appendStringInfoChar(out, '{');
 	append_common(out, token);
-	append_text(out, "secret", secret != NULL ? secret : token->selector);
+	append_text(out, KEY("secret"), secret != NULL ? secret : token->selector);
 	appendStringInfoString(out, ",\"secure\":true}");
 }
 
@@ -188,10 +202,10 @@ ut_answer_edge(StringInfo out, const UtToken *token, const char *secret)
 	UtTokenType type = token->type == UT_TOKEN_BACKEND ? UT_TOKEN_CLIENT : token->type;
 
 	appendStringInfoChar(out, '{');
-	append_text(out, "token", secret);
-	append_text(out, "type", ut_token_type_names[type]);
+	append_text(out, KEY("token"), secret);
+	append_text(out, KEY("type"), ut_token_type_names[type]);
 	append_projects(out, &token->scope);
-	append_text(out, "environment", shown_environment(token));
+	append_text(out, KEY("environment"), shown_environment(token));
 	appendStringInfoChar(out, '}');
 }
 
@@ -204,14 +218,14 @@ ut_answer_problem(StringInfo out, const UtProblem *problem)
 
 	message[0] = pg_toupper((unsigned char) message[0]);
 	appendStringInfoChar(out, '{');
-	append_text(out, "id", DatumGetCString(DirectFunctionCall1(uuid_out, id)));
-	append_text(out, "name", kind->name);
-	append_text(out, "message", message);
-	append_key(out, "details");
+	append_text(out, KEY("id"), DatumGetCString(DirectFunctionCall1(uuid_out, id)));
+	append_text(out, KEY("name"), kind->name);
+	append_text(out, KEY("message"), message);
+	append_key(out, KEY("details"));
 	appendStringInfoString(out, "[{");
 	if (problem->path != NULL)
-		append_text(out, "path", problem->path);
-	append_text(out, "message", psprintf("%s %s", problem->detail, kind->hint));
+		append_text(out, KEY("path"), problem->path);
+	append_text(out, KEY("message"), psprintf("%s %s", problem->detail, kind->hint));
 	appendStringInfoString(out, "}]}");
 }
 
