@@ -87,6 +87,10 @@ INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, envi
 SELECT name, unleash_tokens.validate_api_token(secret) ->> 'tokenName' AS validated,
 	unleash_tokens.validate_api_token(overlay(secret PLACING 'z' FROM length(secret))) AS mistyped
 FROM foreign_secret ORDER BY name COLLATE "C";
+SELECT f.name, v.token_name AS validated_among_many
+FROM (SELECT array_agg(name ORDER BY name COLLATE "C") AS names, array_agg(secret ORDER BY name COLLATE "C") AS secrets FROM foreign_secret) AS a,
+	LATERAL unnest(names) WITH ORDINALITY AS f (name, i) LEFT JOIN unleash_tokens.validate_api_tokens(secrets) AS v ON v.ordinal = f.i
+ORDER BY f.i;
 
 --
 -- A secret of ours that is mistyped is refused by its text alone: more than
