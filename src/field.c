@@ -37,7 +37,8 @@ judge_error(int sqlstate, UtProblemId *id)
 	{
 		case ERRCODE_UNTRANSLATABLE_CHARACTER:
 		case ERRCODE_CHARACTER_NOT_IN_REPERTOIRE:
-		case ERRCODE_FEATURE_NOT_SUPPORTED: /* \u00E9 where the encoding is SQL_ASCII */
+		case ERRCODE_FEATURE_NOT_SUPPORTED: /* \u00E9 where the encoding is
+											 * SQL_ASCII */
 			*id = UT_PROBLEM_JSON_CHARACTER;
 			return true;
 		case ERRCODE_STATEMENT_TOO_COMPLEX:
@@ -237,6 +238,7 @@ ut_field_show(const char *text, int len)
 	else if (open < len)
 	{
 		text = psprintf("%.*s***", open, text);
+
 		len = strlen(text);
 	}
 	clipped = pg_mbcliplen(text, len, SHOWN);
