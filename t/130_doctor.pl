@@ -241,7 +241,9 @@ is($node->safe_psql('postgres', q{SELECT detail FROM unleash_tokens.doctor() WHE
 ok(!key_is_logged(), '... and writes no parameter');
 breaks($node, 'ALTER ROLE authenticator RESET auto_explain.log_verbose', 'auto_explain error', qr/authenticator has auto_explain.log_verbose = on/, 'a verbose auto_explain');
 $node->safe_psql('postgres', 'ALTER ROLE authenticator RESET auto_explain.log_verbose');
-ok(key_is_logged(), '... which writes parameters indeed');
+ok(!key_is_logged(), '... which shows no parameter of a plan for all executions');
+$node->safe_psql('postgres', 'ALTER ROLE authenticator RESET plan_cache_mode');
+ok(key_is_logged(), '... and shows those of a plan for one');
 $node->safe_psql('postgres', slurp_file($roles));
 SKIP:
 {
