@@ -193,6 +193,7 @@ breaks($node, "ALTER ROLE authenticator RESET $length; ALTER DATABASE postgres S
 foreach my $sql (
 	"ALTER DATABASE postgres SET $length = 7",
 	"ALTER ROLE ALL SET $length = 7",
+	"ALTER ROLE ALL SET ${length}_on_error = 7",
 	"ALTER DATABASE template1 SET $length = 7; ALTER ROLE authenticator IN DATABASE template1 SET $length = 7",
 	"ALTER ROLE authenticator SET $length = 7; ALTER ROLE authenticator IN DATABASE postgres SET $length = '0 kB'",
 	"ALTER ROLE authenticator RESET $length; ALTER ROLE ALL SET $length = 0",
