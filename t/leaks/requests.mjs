@@ -95,7 +95,8 @@ async function sendInRefusedBodies(client) {
 	for (const sent of [client, mistype(client)])
 		for (const field of ['type', 'environment', 'project', 'expiresAt'])
 			await rest('POST', '/rpc/create_api_token', jwt(), JSON.stringify(minimal({ [field]: sent })));
-	for (const text of [`{"type":"client","tokenName":"${unknown('in cut JSON by rpc')}`, `{"type":"client","tokenName":"x","x":"\\u0000${unknown('behind a NUL by rpc')}"}`])
+	for (const text of [`{"type":"client","tokenName":"${unknown('in cut JSON by rpc')}`, `{"type":"client","tokenName":"x","x":"\\u0000${unknown('behind a NUL by rpc')}"}`,
+		`{"type":"client","tokenName":"${unknown('before a NUL by rpc')}","x":"\\u0000"}`])
 		await rest('POST', '/rpc/create_api_token', jwt(), text);
 }
 
