@@ -21,8 +21,11 @@ export const run = `t${Date.now().toString(36)}${Math.floor(Math.random() * 1e6)
 // ---- Counting -------------------------------------------------------------------------------------------------------
 
 const counts = { passed: 0, failed: 0, skipped: 0 };
+// a regular expression: only tests of such a name run
+const only = process.env.TEST_ONLY && new RegExp(process.env.TEST_ONLY);
 
 export async function test(name, body) {
+	if (only && !only.test(name)) return;
 	const start = Date.now();
 	try {
 		await body();

@@ -1,0 +1,124 @@
+--
+-- The REST door, as PostgREST opens it: a request stands in settings and in the
+-- bytes of a body, an answer in settings and bytes.  What nginx makes of all
+-- this is tested in t/http.
+--
+SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+RESET client_min_messages;
+\pset null '(null)'
+\set VERBOSITY default
+\set SHOW_CONTEXT never
+\set ON_ERROR_ROLLBACK on
+
+BEGIN;
+INSERT INTO unleash_tokens.project (id) VALUES ('a'), (U&'\00E9,%');
+SELECT c ->> 'secret' AS admin, substring(c ->> 'secret' FROM '\.v2_(.{22})_.{43}$') AS admin_selector
+FROM unleash_tokens.create_api_token('{"type": "admin", "tokenName": "boss"}') AS c \gset
+SELECT c ->> 'secret' AS client
+FROM unleash_tokens.create_api_token(U&'{"type": "backend", "tokenName": "l\00F6w", "projects": ["a", "\00E9,%"], "environment": "production"}') AS c \gset
+
+-- Everything of an answer, without what differs from run to run.
+CREATE FUNCTION pg_temp.ask(method text, target text, key text, sent text DEFAULT NULL, type text DEFAULT 'application/json',
+	encoding text DEFAULT NULL, entry text DEFAULT 'rest_api', OUT status text, OUT headers text, OUT body text) LANGUAGE plpgsql AS $$
+DECLARE
+	bytes bytea;
+BEGIN
+	PERFORM set_config('response.status', '', true), set_config('response.headers', '', true);
+	PERFORM set_config('request.headers', jsonb_strip_nulls(jsonb_build_object('x-original-method', method, 'x-original-uri', target, 'authorization', key,
+		'x-original-content-type', type, 'x-original-content-encoding', encoding, 'other', 'kept'))::text, true);
+	IF sent IS NULL THEN
+		bytes := unleash_tokens.rest_api();
+	ELSIF entry = 'rest_read' THEN
+		bytes := unleash_tokens.rest_read(convert_to(sent, 'UTF8'));
+	ELSE
+		bytes := unleash_tokens.rest_api(convert_to(sent, 'UTF8'));
+	END IF;
+	status := current_setting('response.status');
+	SELECT string_agg(k || ': ' || regexp_replace(v, '[-_0-9A-Za-z]{22}$', '<selector>'), E'\n') INTO headers
+	FROM jsonb_array_elements(current_setting('response.headers')::jsonb) AS h, jsonb_each_text(h) AS e (k, v)
+	WHERE (k, v) NOT IN (('Content-Type', 'application/json; charset=utf-8'), ('Cache-Control', 'no-store'));
+	body := convert_from(bytes, 'UTF8');
+	body := regexp_replace(body, '"id":"[-0-9a-f]{36}"', '"id":"<uuid>"');
+	body := regexp_replace(body, 'utok[0-9A-Za-z]{18}_[0-9A-Za-z]{43}', '<secret>', 'g');
+	body := regexp_replace(body, 'utok[0-9A-Za-z]{18}', '<selector>', 'g');
+	body := regexp_replace(body, '"(createdAt|seenAt)":"[^"]*"', '"\1":"<time>"', 'g');
+END
+$$;
+\x
+-- Who asks comes first: no key, an unknown one, one that is not of an admin.
+SELECT * FROM pg_temp.ask('GET', '/api/admin/api-tokens', NULL);
+SELECT * FROM pg_temp.ask('GET', '/api/admin/api-tokens', '');
+SELECT * FROM pg_temp.ask('GET', '/api/admin/api-tokens', 'nope');
+SELECT * FROM pg_temp.ask('POST', '/nowhere', :'client', 'not JSON');
+SELECT * FROM pg_temp.ask('POST', '/nowhere', :'admin', 'not JSON');
+SELECT * FROM pg_temp.ask('PATCH', '/api/admin/api-tokens', :'admin', '');
+SELECT * FROM pg_temp.ask('OPTIONS', '/api/admin/api-tokens/x', :'admin');
+SELECT * FROM pg_temp.ask('OPTIONS', '/api/admin/api-tokens/x', NULL);
+\x
+-- Nothing of it but what is open may be had without an admin's key.
+SELECT method, target, (pg_temp.ask(method, target, key, CASE WHEN method <> 'GET' THEN '{}' END)).status
+FROM (VALUES ('GET', '/api/admin/api-tokens'), ('POST', '/api/admin/api-tokens'), ('GET', '/api/admin/api-tokens/x'),
+		('PUT', '/api/admin/api-tokens/x'), ('DELETE', '/api/admin/api-tokens/x'), ('POST', '/edge/validate'), ('GET', '/auth'), ('GET', '/health')) AS r (method, target),
+	(VALUES (NULL), ('nope'), (:'client')) AS k (key);
+
+-- The key is taken out of the settings before anything else is done.
+SELECT current_setting('request.headers')::jsonb - 'x-original-content-type' AS headers FROM pg_temp.ask('GET', '/health', :'admin');
+SELECT current_setting('request.headers')::jsonb ? 'authorization' AS key_left FROM pg_temp.ask('GET', '/api/admin/api-tokens', :'admin');
+SELECT current_setting('request.headers')::jsonb ? 'authorization' AS key_left FROM pg_temp.ask('GET', '/api/admin/api-tokens', 'nope');
+
+\x
+-- Made, shown, changed, deleted; by a token, which the events name.
+SELECT * FROM pg_temp.ask('POST', '/api/admin/api-tokens', :'admin', '{"type": "client", "tokenName": "made", "projects": ["a"]}');
+SELECT * FROM pg_temp.ask('GET', '/api/admin/api-tokens/made', :'admin');
+SELECT * FROM pg_temp.ask('GET', '/api/admin/api-tokens/ma%64e/?x=y', :'admin');
+SELECT * FROM pg_temp.ask('HEAD', '/api/admin/api-tokens/nobody', :'admin');
+SELECT selector FROM unleash_tokens.api_token WHERE token_name = 'made' \gset
+SELECT * FROM pg_temp.ask('PUT', '/api/admin/api-tokens/' || :'selector', :'admin', '{"expiresAt": "2001-01-01T00:00:00Z"}');
+SELECT * FROM pg_temp.ask('DELETE', '/api/admin/api-tokens/' || :'selector', :'admin', '');
+SELECT * FROM pg_temp.ask('DELETE', '/api/admin/api-tokens/nobody', :'admin', '');
+\x
+SELECT type, actor, actor_selector = :'admin_selector' AS by_the_caller FROM unleash_tokens.api_token_event WHERE token_name = 'made' ORDER BY id;
+
+-- A body must be JSON, and be said to be.
+SELECT v.type, v.encoding, left(v.body, 20) AS sent, a.status, a.body::jsonb ->> 'name' AS name, a.body::jsonb #>> '{details,0,path}' AS path
+FROM (VALUES (NULL, NULL, '{}'), ('text/plain', NULL, '{}'), ('application/json; charset=latin1', NULL, '{}'), ('application/json', 'gzip', '{}'),
+		('application/json', 'identity', '{}'), ('application/json', NULL, ''), ('application/json', NULL, '{'), ('application/json', NULL, '[]'),
+		('application/json', NULL, '{"a": "\u0000"}'), ('application/json', NULL, '{"a": "\ud800"}'), ('application/json', NULL, '{"a": 1e999999}'),
+		('application/json', NULL, repeat('[', 20000))) AS v (type, encoding, body),
+	LATERAL pg_temp.ask('POST', '/api/admin/api-tokens', :'admin', v.body, v.type, v.encoding) AS a;
+SELECT unleash_tokens.rest_api('\xff'::bytea) IS NOT NULL AS answered, current_setting('response.status') AS status
+FROM set_config('request.headers', jsonb_build_object('x-original-method', 'POST', 'x-original-uri', '/api/admin/api-tokens', 'authorization', :'admin',
+	'x-original-content-type', 'application/json')::text, true);
+
+-- A path is decoded once, and only into text.
+SELECT item, (pg_temp.ask('GET', '/api/admin/api-tokens/' || item, :'admin')).status
+FROM unnest(ARRAY['%', '%z', '%00', '%ff', '%C3%A9', 'a/b', 'a%2Fb', '', '/']) AS item;
+
+-- The entry that only reads does nothing else, whatever it is asked for.
+SELECT method, target, a.status, a.body FROM (VALUES ('POST', '/api/admin/api-tokens', '{"type": "client", "tokenName": "no"}'),
+	('PUT', '/api/admin/api-tokens/x', '{"expiresAt": null}'), ('DELETE', '/api/admin/api-tokens/x', ''), ('GET', '/api/admin/api-tokens', ''), ('GET', '/auth', '')) AS v (method, target, body),
+	LATERAL pg_temp.ask(method, target, :'admin', v.body, entry => 'rest_read') AS a;
+SELECT a.status, a.body::jsonb -> 'tokens' -> 0 ->> 'type' AS type, jsonb_array_length(a.body::jsonb -> 'tokens') AS valid
+FROM pg_temp.ask('POST', '/edge/validate', NULL, jsonb_build_object('tokens', jsonb_build_array('nope', :'client', 5, :'admin'))::text, entry => 'rest_read') AS a;
+SELECT a.status, a.body::jsonb #>> '{details,0,message}' AS said
+FROM unnest(ARRAY['{}', '{"tokens": "x"}', '{"tokens": [[]]}', (SELECT jsonb_build_object('tokens', jsonb_agg('x'::text)) FROM generate_series(1, 1001))::text]) AS body,
+	LATERAL pg_temp.ask('POST', '/edge/validate', NULL, body, entry => 'rest_read') AS a;
+
+\x
+-- What a token may do: what it says goes into headers, escaped.
+SELECT * FROM pg_temp.ask('GET', '/auth', :'client');
+SELECT * FROM pg_temp.ask('GET', '/auth', :'admin');
+\x
+SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'client')).status
+FROM unnest(ARRAY['', 'type=client', 'type=BACKEND', 'type=frontend', 'type=admin', 'type=root', 'type=', 'project=a', 'project=%C3%A9%2C%25', 'project=default', 'project=*',
+	'environment=production', 'environment=development', 'environment=*', 'type=client&project=a&environment=production', 'project=a&project=a', 'other=1', 'project',
+	'project=%zz', 'environment=%ff', 'project=a#project=b']) AS query;
+SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'admin')).status
+FROM unnest(ARRAY['type=admin', 'type=client', 'project=default&environment=production']) AS query;
+
+-- What is not of PostgREST is refused, and not obeyed.
+SELECT headers, unleash_tokens.rest_api() IS NOT NULL AS answered, current_setting('response.status') AS status
+FROM unnest(ARRAY['', 'x', '[]', '{}', '{"x-original-method": "GET"}', '{"x-original-method": 5, "x-original-uri": "/health"}']) AS headers,
+	LATERAL set_config('request.headers', headers, true) AS s;
+ROLLBACK;
