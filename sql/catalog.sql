@@ -39,6 +39,11 @@ FROM pg_class AS c JOIN pg_attribute AS a ON a.attrelid = c.oid AND a.attnum > 0
 WHERE c.relnamespace = 'unleash_tokens'::regnamespace AND c.relkind IN ('r', 'v', 'm', 'p')
 ORDER BY c.relname COLLATE "C", a.attnum;
 
+-- What tables and views are made with: no condition of a user's may run below a
+-- view that hides columns.
+SELECT relname AS relation, array_to_string(reloptions, ', ') AS options FROM pg_class
+WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind IN ('r', 'v') ORDER BY relname COLLATE "C";
+
 -- Keys and checks by name; what they say is tested in "registry".
 SELECT conrelid::regclass AS "table", conname AS "constraint", contype AS kind,
 	CASE WHEN contype = 'f' THEN pg_get_constraintdef(oid) END AS reference

@@ -50,6 +50,12 @@ RESET session_replication_role;
 SELECT name, unleash_tokens.validate_api_token(secret) AS validated
 FROM secret WHERE name LIKE 'to%' ORDER BY name COLLATE "C";
 
+-- Many at once are judged as each of them is.
+SELECT count(*) AS secrets, count(v.ordinal) AS valid,
+	count(*) FILTER (WHERE (v.ordinal IS NULL) <> (unleash_tokens.validate_api_token(s.secret) IS NULL)) AS judged_otherwise
+FROM (SELECT array_agg(v.secret) FROM secret AS t, LATERAL (VALUES (t.secret), (t.secret || 'x'), (left(t.secret, -43) || repeat('x', 43))) AS v (secret)) AS a (list),
+	LATERAL unnest(list) WITH ORDINALITY AS s (secret, i) LEFT JOIN unleash_tokens.validate_api_tokens(list) AS v ON v.ordinal = s.i;
+
 -- No expiry again: good again.
 UPDATE unleash_tokens.api_token SET expires_at = NULL WHERE token_name = 'to expire';
 SELECT unleash_tokens.validate_api_token(secret) ->> 'expiresAt' AS expires FROM secret WHERE name = 'to expire';

@@ -98,8 +98,9 @@ find_list(Jsonb *body, JsonbContainer **list, UtProblem *problem)
 			return true;
 		}
 	}
-	return ut_problem_set(problem, UT_PROBLEM_IMPORT_LIST, NULL,
+	(void) ut_problem_set(problem, UT_PROBLEM_IMPORT_LIST, NULL,
 						  "There is no list of tokens in what was given.");
+	return false;
 }
 
 /* A list states project beside projects: the second one counts. */

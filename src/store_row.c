@@ -120,7 +120,7 @@ get_type(HeapTuple row, TupleDesc desc)
 {
 	char	   *name = get_text(row, desc, COLUMN_TYPE);
 
-	for (int i = 0; i < UT_TOKEN_TYPES; i++)
+	for (int i = 0; name != NULL && i < UT_TOKEN_TYPES; i++)
 	{
 		if (strcmp(name, ut_token_type_names[i]) == 0)
 			return (UtTokenType) i;

@@ -36,8 +36,9 @@ typedef struct UtSlot
 typedef struct UtBucket
 {
 	slock_t		mutex;			/* protects the rest */
-	uint8		tags[UT_BUCKET_NOTES];	/* 0: free; else some bits of the hash, so
-										 * that one look finds the note */
+	uint8		tags[UT_BUCKET_NOTES];	/* 0: free; else some bits of the
+										 * hash, so that one look finds the
+										 * note */
 	UtSlot		notes[UT_BUCKET_NOTES];
 } UtBucket;
 

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
 import {
-	SECRET, TOKENS, TOKEN_KEYS, assert, assertNothingStored, assertStatus, create, env, finish, minimal, rest, run,
+	SECRET, TOKENS, TOKEN_KEYS, assert, assertNothingStored, assertStatus, create, env, finish, minimal, rest, root, run,
 	send, sql, stored, test, useEnv, validate,
 } from './lib.mjs';
 
@@ -151,6 +151,33 @@ for (const [name, column] of relations)
 			assert.doesNotMatch(answer.text, /selector"|verifier/);
 		}
 	}));
+
+await test('PostgREST describes nothing to anybody', async () => {
+	for (const headers of [{}, admin])
+		for (const more of [{}, { Accept: 'application/openapi+json' }]) {
+			const answer = await rest('GET', '/', { ...headers, ...more });
+			assertStatus(answer, 404);
+			assert.doesNotMatch(answer.text, /api_token/);
+		}
+});
+
+await test('roles.sql takes back what was granted before', async () => {
+	const rights = () => sql(`SELECT string_agg(concat_ws(' ', relname, relacl), E'\n' ORDER BY relname) FROM pg_class WHERE relnamespace = 'unleash_tokens'::regnamespace
+		UNION ALL SELECT string_agg(concat_ws(' ', oid::regprocedure, proacl), E'\n' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
+		UNION ALL SELECT nspacl::text FROM pg_namespace WHERE nspname = 'unleash_tokens'
+		UNION ALL SELECT string_agg(concat_ws(' ', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, ARRAY(SELECT unnest(rolconfig) ORDER BY 1)), E'\n' ORDER BY rolname)
+			FROM pg_roles WHERE rolname = 'authenticator' OR rolname LIKE 'unleash%'`);
+	const before = await rights();
+	const roles = 'unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby';
+	for (const grant of [`GRANT CREATE ON SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL TABLES IN SCHEMA unleash_tokens TO ${roles}`,
+		`GRANT ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL ROUTINES IN SCHEMA unleash_tokens TO ${roles}`,
+		'ALTER ROLE authenticator SUPERUSER INHERIT CREATEROLE CREATEDB REPLICATION BYPASSRLS', 'ALTER ROLE unleash_tokens_rest SUPERUSER LOGIN BYPASSRLS',
+		'ALTER ROLE unleash_tokens_admin LOGIN CREATEROLE', 'ALTER ROLE authenticator RESET log_parameter_max_length', `ALTER ROLE authenticator SET statement_timeout = '1h'`])
+		await sql(grant);
+	assert.notEqual(await rights(), before);
+	await sql(`\\i '${path.join(root, 'http/roles.sql')}'`);
+	assert.equal((await rights()).split('\n').sort().join('\n'), before.split('\n').sort().join('\n'));
+});
 
 await test('anonymous: the privileges are those of the REST entries and no more', async () => {
 	const list = (query) => sql(`SELECT string_agg(x, ' ' ORDER BY x) FROM (${query}) AS s(x)`);
