@@ -137,12 +137,15 @@ source_archive() {
 		tar -C "$checkout" --null -T - --mtime=@0 --owner=0 --group=0 --numeric-owner -cf -
 }
 
+# Further variables for make, one a line: tests build with other flags.
+mapfile -t build_options < <(printf '%s' "${BUILD_OPTIONS:-}")
+
 # build_tree DIR: a private PostgreSQL with the extension in DIR/pg, built in DIR/build.  Nothing is done when sources and
 # server are those of the last time; else all is built anew, since make does not know which file includes which.
 build_tree() {
 	local dir=$1 tree=$1/pg build=$1/build stamp
 	pg_bin=$tree$("$PG_CONFIG" --bindir)
-	stamp=$(source_archive | cat - <("$PG_CONFIG" --version --bindir) | sha256sum | cut -d' ' -f1)
+	stamp=$(source_archive | cat - <("$PG_CONFIG" --version --bindir; printf '%s' "${BUILD_OPTIONS:-}") | sha256sum | cut -d' ' -f1)
 	[ "$(cat "$dir/stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
 	as_server rm -f "$dir/stamp"
 	say "building the extension"
@@ -150,7 +153,7 @@ build_tree() {
 	as_server rm -rf "$build"
 	as_server mkdir "$build"
 	source_archive | as_server tar -C "$build" -xmf -
-	if ! as_server make -s -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" all install 2>&1 |
+	if ! as_server make -s -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" "${build_options[@]}" all install 2>&1 |
 		put_file "$build/build.log"; then
 		tail -n 40 "$build/build.log" >&2
 		die "the build failed"

@@ -179,6 +179,16 @@ wait_until_written($node, 'the note of a deleted token goes');
 is(stored($node, 5), $expected{5}, 'the others are written');
 is(stat_of($node, 'notes_dropped, last_error IS NULL'), '0|t', 'this is no error');
 
+# a row that is locked: the worker passes it over, and is not held up
+my $locker = new_session($node, 'postgres');
+$locker->query_safe('BEGIN; SELECT FROM unleash_tokens.api_token WHERE selector = (SELECT selector FROM secret WHERE id = 7) FOR UPDATE');
+is(validate($node, 7, 9), 3, 'a token that is locked is validated');
+ok($node->poll_query_until('postgres', 'SELECT notes_held = 1 OR last_error IS NOT NULL FROM unleash_tokens.stat'), 'the others are written');
+is(stat_of($node, 'notes_held, last_error IS NULL'), '1|t', 'and this is no error');
+$locker->query_safe('COMMIT');
+$locker->quit;
+wait_until_written($node, 'the note of the locked one is written later');
+
 # A setting of the database that would have the worker write nothing.
 $node->safe_psql('postgres', q{
 	ALTER DATABASE postgres SET default_transaction_read_only = on;
