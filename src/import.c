@@ -222,7 +222,7 @@ read_verifier(const char *selector, const char *verifier, UtIncoming *incoming)
 		for (int i = 0; i < VERIFIER_CHARS; i++)
 			base64[i] = verifier[i] == '-' ? '+' : verifier[i] == '_' ? '/' : verifier[i];
 		strlcpy(base64 + VERIFIER_CHARS, "=", 2);
-		if (pg_b64_decode(base64, VERIFIER_CHARS + 1, (char *) incoming->token.verifier,
+		if (pg_b64_decode(base64, VERIFIER_CHARS + 1, (void *) incoming->token.verifier,
 						  UT_VERIFIER_LEN) != UT_VERIFIER_LEN)
 			incoming->refusal = "its verifier is not base64url";
 		incoming->token.selector = pstrdup(selector);
