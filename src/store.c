@@ -81,7 +81,7 @@ bool
 ut_store_insert(const UtToken *token, const char *created_by)
 {
 	Datum		values[9];
-	char		nulls[9] = "         ";
+	char		nulls[] = "         ";
 	bool		inserted;
 
 	values[0] = CStringGetTextDatum(token->selector);
@@ -111,7 +111,7 @@ ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 				   Jsonb *data, Jsonb *pre_data)
 {
 	Datum		values[7];
-	char		nulls[7] = "       ";
+	char		nulls[] = "       ";
 
 	values[0] = CStringGetTextDatum(type);
 	values[1] = CStringGetTextDatum(token->selector);
@@ -233,7 +233,7 @@ void
 ut_store_set_expiry(const char *selector, TimestampTz expires_at)
 {
 	Datum		values[2] = {CStringGetTextDatum(selector)};
-	char		nulls[2] = "  ";
+	char		nulls[] = "  ";
 
 	values[1] = ut_row_time(expires_at, &nulls[1]);
 	ut_store_open();
