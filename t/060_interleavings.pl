@@ -37,6 +37,8 @@ sub renew
 	$reader{$level}->query_safe("COMMIT; $begin{$level}; SELECT count(*) FROM unleash_tokens.api_tokens");
 	return;
 }
+# the time a session has is for each query: a slow machine may take long for all
+$_->set_query_timer_restart foreach @writers, values %reader;
 $reader{$_}->query_safe('SET client_min_messages = error') foreach @levels;
 renew($_) foreach @levels;
 
