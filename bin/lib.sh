@@ -126,6 +126,8 @@ make_tree() {
 		dir=$("$PG_CONFIG" --$dir)
 		[ -e "$tree$dir" ] || { as_server mkdir -p "$tree${dir%/*}" && as_server ln -s "$dir" "$tree$dir"; }
 	done
+	# where modules are below the libraries, as in an installation of one's own
+	[[ $lib != "$("$PG_CONFIG" --libdir)"/* ]] || as_server cp -rsn "$("$PG_CONFIG" --libdir)/." "$tree$("$PG_CONFIG" --libdir)"
 	# an installed version of this extension must not shine through
 	as_server find "$tree" -name 'unleash_tokens*' -delete
 }
