@@ -190,6 +190,20 @@ sub stop_load
 	return $said . $load->{out};
 }
 
+# As poll_query_until, also while the server starts anew: a psql that is refused before it has read the query breaks the pipe.
+sub poll_through_restart
+{
+	my ($node, $query) = @_;
+	my $is_so;
+
+	foreach (1 .. 100)
+	{
+		return $is_so if eval { $is_so = $node->poll_query_until('postgres', $query); 1 };
+		die $@ unless $@ =~ /Broken pipe/;
+	}
+	return;
+}
+
 # Process id of the launcher, or of the worker of a database once there is one.
 sub launcher_pid
 {
@@ -197,7 +211,7 @@ sub launcher_pid
 	$other_than //= 0;
 	my $query = "FROM pg_stat_activity WHERE backend_type = 'unleash_tokens launcher' AND pid <> $other_than";
 
-	$node->poll_query_until('postgres', "SELECT count(*) = 1 $query") or return '';
+	poll_through_restart($node, "SELECT count(*) = 1 $query") or return '';
 	return $node->safe_psql('postgres', "SELECT pid $query");
 }
 
@@ -208,7 +222,7 @@ sub worker_pid
 	$other_than //= 0;
 	my $query = "FROM pg_stat_activity WHERE backend_type = 'unleash_tokens flush worker' AND datname = '$database' AND pid <> $other_than";
 
-	$node->poll_query_until('postgres', "SELECT count(*) > 0 $query") or return '';
+	poll_through_restart($node, "SELECT count(*) > 0 $query") or return '';
 	return $node->safe_psql('postgres', "SELECT max(pid) $query");
 }
 
