@@ -96,13 +96,7 @@ get_time(const Datum *values, const bool *nulls, UtTokenColumn column)
 static UtTokenType
 get_type(const text *name)
 {
-<<<<<<< HEAD
 	for (int i = 0; i < UT_TOKEN_TYPES; i++)
-=======
-	char	   *name = get_text(row, desc, COLUMN_TYPE);
-
-	for (int i = 0; name != NULL && i < UT_TOKEN_TYPES; i++)
->>>>>>> 433f20f10a297c11ff0abc70c33671a193cdd69b
 	{
 		if (VARSIZE_ANY_EXHDR(name) == strlen(ut_token_type_names[i]) &&
 			memcmp(VARDATA_ANY(name), ut_token_type_names[i], VARSIZE_ANY_EXHDR(name)) == 0)
