@@ -35,6 +35,7 @@
 #include "import.h"
 #include "postgrest.h"
 #include "problem.h"
+#include "quiet.h"
 #include "request.h"
 #include "rest.h"
 #include "secret.h"
@@ -98,6 +99,7 @@ _PG_init(void)
 								262144, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	MarkGUCPrefixReserved("unleash_tokens");
+	ut_quiet_init();
 
 	/* pg_upgrade must find neither memory nor processes of ours */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)

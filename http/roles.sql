@@ -46,7 +46,8 @@ ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
 ALTER ROLE authenticator SET plan_cache_mode = force_generic_plan;
 
 -- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
--- quotes the body in DETAIL and CONTEXT.  The log gets the first line only; what is answered stays the same.
+-- quotes the body in DETAIL and CONTEXT.  The log gets the first line only (csvlog and jsonlog: when the library is preloaded);
+-- what is answered stays the same.
 ALTER ROLE authenticator SET log_error_verbosity = terse;
 
 -- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
