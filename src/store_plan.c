@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "optimizer/cost.h"
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
@@ -34,17 +35,18 @@ typedef struct Statement
 	const char *sql;
 	int			nargs;
 	Oid			argtypes[MAX_ARGS];
+	bool		by_key;			/* rows are few, and found by their keys */
 } Statement;
 
 static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_LOCK_ENVIRONMENT] = {
 		"SELECT 1 FROM unleash_tokens.environment WHERE name = $1 FOR KEY SHARE",
-	1, {TEXTOID}},
+	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK_PROJECTS] = {
 		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
 		"JOIN unleash_tokens.project AS p ON p.id = u.id COLLATE \"C\" "
 		"ORDER BY p.id FOR KEY SHARE OF p",
-	1, {TEXTARRAYOID}},
+	1, {TEXTARRAYOID}, true},
 	[UT_PLAN_COUNT] = {
 		"SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token LIMIT $1) AS t",
 	1, {INT8OID}},
@@ -53,16 +55,16 @@ static const Statement statements[UT_PLANS] = {
 		"environment, all_projects, created_at, expires_at, created_by) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING",
 		9, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TEXTOID}},
+	TIMESTAMPTZOID, TEXTOID}, true},
 	[UT_PLAN_INSERT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",
-	2, {TEXTOID, TEXTARRAYOID}},
+	2, {TEXTOID, TEXTARRAYOID}, true},
 	[UT_PLAN_INSERT_EVENT] = {
 		"INSERT INTO unleash_tokens.api_token_event "
 		"(type, selector, token_name, actor, actor_selector, data, pre_data) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
-	7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID}},
+	7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID}, true},
 	[UT_PLAN_FIND_MANY] = {
 		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\"",
@@ -92,14 +94,14 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 		"WHERE t.token_name = $1 AND hashtextextended(t.token_name, 0) = hashtextextended($1 COLLATE \"C\", 0) "
 		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
-	1, {TEXTOID}},
+	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 		"WHERE t.selector = $1 FOR UPDATE OF t",
-	1, {TEXTOID}},
+	1, {TEXTOID}, true},
 	[UT_PLAN_UPDATE_EXPIRY] = {
 		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
-	2, {TEXTOID, TIMESTAMPTZOID}},
+	2, {TEXTOID, TIMESTAMPTZOID}, true},
 	[UT_PLAN_LOCK_EXPIRED] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 		"WHERE t.expires_at <= clock_timestamp() - $1 ORDER BY t.selector FOR UPDATE OF t",
@@ -122,30 +124,33 @@ static const Statement statements[UT_PLANS] = {
 		"ON CONFLICT DO NOTHING RETURNING selector",
 		12, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID}},
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID}, true},
 	[UT_PLAN_IMPORT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT * FROM unnest($1, $2, $3)",
-	3, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}},
+	3, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}, true},
 	[UT_PLAN_IMPORT_EVENTS] = {
 		"INSERT INTO unleash_tokens.api_token_event "
 		"(type, selector, token_name, data, actor) "
 		"SELECT 'api-token-created', u.*, $4 FROM unnest($1, $2, $3) AS u",
-	4, {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTOID}},
-	[UT_PLAN_LOCK_SEEN] = {
-		"SELECT selector FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
-		"ORDER BY selector FOR NO KEY UPDATE SKIP LOCKED",
-	1, {TEXTARRAYOID}},
+	4, {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTOID}, true},
+
+	/*
+	 * by place, not once more by selector; a row that was changed before it
+	 * was locked waits for the next time
+	 */
 	[UT_PLAN_UPDATE_SEEN] = {
 		"UPDATE unleash_tokens.api_token AS t SET seen_at = u.at "
-		"FROM unnest($1, $2) AS u (selector, at) "
-		"WHERE t.selector = u.selector COLLATE \"C\" "
-		"AND (t.seen_at IS NULL OR t.seen_at < u.at)",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}},
-	[UT_PLAN_FIND_SEEN] = {
-		"SELECT selector FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
-		"ORDER BY selector",
-	1, {TEXTARRAYOID}},
+		"FROM (SELECT selector, ctid FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"ORDER BY selector FOR NO KEY UPDATE SKIP LOCKED) AS l "
+		"JOIN unnest($1, $2) AS u (selector, at) ON l.selector = u.selector COLLATE \"C\" "
+		"WHERE t.ctid = l.ctid AND (t.seen_at IS NULL OR t.seen_at < u.at)",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+	[UT_PLAN_FIND_UNSEEN] = {
+		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS u (selector, at, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
+		"WHERE t.seen_at IS NULL OR t.seen_at < u.at",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",
@@ -162,7 +167,7 @@ static const Statement statements[UT_PLANS] = {
 	1, {TEXTARRAYOID}},
 	[UT_PLAN_DELETE] = {
 		"DELETE FROM unleash_tokens.api_token WHERE selector = $1",
-	1, {TEXTOID}},
+	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
 		"SELECT FROM unleash_tokens.project WHERE id = $1 ->> 'id' AND origin = 'install' FOR UPDATE",
 	1, {JSONBOID}},
@@ -222,14 +227,29 @@ ut_store_close(void)
 		elog(ERROR, "could not finish SPI");
 }
 
+/*
+ * Plans are kept for the session, those of foreign keys too, and one that was
+ * made while a table was small would read it whole when it has grown.  So what
+ * is found by its key is planned without sequential scans.
+ */
 uint64
 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
 {
 	Snapshot	snapshot = view == UT_VIEW_USUAL ? InvalidSnapshot : GetLatestSnapshot();
+	bool		usual = enable_seqscan;
 	int			result;
 
-	result = SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot,
-								  InvalidSnapshot, view == UT_VIEW_LATEST_READ, true, 0);
+	enable_seqscan = usual && !statements[plan].by_key;
+	PG_TRY();
+	{
+		result = SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot,
+									  InvalidSnapshot, view == UT_VIEW_LATEST_READ, true, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = usual;
+	}
+	PG_END_TRY();
 	if (result < 0)
 		elog(ERROR, "could not run statement %d: %s", (int) plan,
 			 SPI_result_code_string(result));
@@ -239,10 +259,20 @@ ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
 Portal
 ut_store_open_cursor(UtPlan plan, Datum *values)
 {
+	bool		usual = enable_seqscan;
 	Portal		portal;
 
 	PushActiveSnapshot(GetLatestSnapshot());
-	portal = SPI_cursor_open(NULL, get_plan(plan), values, NULL, true);
+	enable_seqscan = usual && !statements[plan].by_key;
+	PG_TRY();
+	{
+		portal = SPI_cursor_open(NULL, get_plan(plan), values, NULL, true);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = usual;
+	}
+	PG_END_TRY();
 	PopActiveSnapshot();
 	return portal;
 }

@@ -42,62 +42,42 @@ times_of(const UtNote *notes, int count)
 	return ut_row_array(values, count, TIMESTAMPTZOID, false);
 }
 
-/*
- * Move the notes whose selectors were found to the front and return how many;
- * notes and rows are both in the order of their selectors, and stay so.
- */
+/* Move the notes that were not written behind the others, and return how many. */
 static int
-move_found(UtNote *notes, int count, uint64 found)
+move_unwritten(UtNote *notes, int count, uint64 unwritten)
 {
-	UtNote	   *others = palloc(count * sizeof(UtNote));
-	int			nothers = 0;
+	bool	   *is_unwritten = palloc0(count * sizeof(bool));
+	UtNote	   *left = palloc(count * sizeof(UtNote));
 	int			done = 0;
-	uint64		row = 0;
+	int			nleft = 0;
 
+	for (uint64 row = 0; row < unwritten; row++)
+		is_unwritten[ut_row_read_count(SPI_tuptable, row) - 1] = true;
 	for (int i = 0; i < count; i++)
 	{
-		if (row < found &&
-			memcmp(notes[i].selector, SPI_getvalue(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1),
-				   UT_SELECTOR_LEN) == 0)
-		{
-			notes[done++] = notes[i];
-			row++;
-		}
+		if (is_unwritten[i])
+			left[nleft++] = notes[i];
 		else
-			others[nothers++] = notes[i];
+			notes[done++] = notes[i];
 	}
-	memcpy(notes + done, others, nothers * sizeof(UtNote));
-	return done;
+	memcpy(notes + done, left, nleft * sizeof(UtNote));
+	return nleft;
 }
 
 int
 ut_store_write_seen(UtNote *notes, int count)
 {
-	Datum		selectors = selectors_of(notes, count);
-	int			locked;
-	int			left;
-	Datum		update[2];
+	Datum		values[] = {selectors_of(notes, count), times_of(notes, count)};
+	int			left = 0;
 
 	ut_store_open();
-	locked = move_found(notes, count, ut_store_run(UT_PLAN_LOCK_SEEN, &selectors, NULL, UT_VIEW_USUAL));
-	update[0] = selectors_of(notes, locked);
-	update[1] = times_of(notes, locked);
-	ut_store_run(UT_PLAN_UPDATE_SEEN, update, NULL, UT_VIEW_USUAL);
-	left = count - locked;
-	if (left > 0)
-	{
-		UtNote	   *others = notes + locked;
-		UtNote	   *gone = palloc(left * sizeof(UtNote));
-		int			kept;
 
-		/* those that are there are locked by others; the rest is gone */
-		selectors = selectors_of(others, left);
-		kept = move_found(others, left, ut_store_run(UT_PLAN_FIND_SEEN, &selectors, NULL, UT_VIEW_USUAL));
-		memcpy(gone, others + kept, (left - kept) * sizeof(UtNote));
-		memmove(others + left - kept, others, kept * sizeof(UtNote));
-		memcpy(others, gone, (left - kept) * sizeof(UtNote));
-		left = kept;
-	}
+	/*
+	 * what was not written is locked by others, or gone, or as new as the
+	 * note
+	 */
+	if (ut_store_run(UT_PLAN_UPDATE_SEEN, values, NULL, UT_VIEW_USUAL) < count)
+		left = move_unwritten(notes, count, ut_store_run(UT_PLAN_FIND_UNSEEN, values, NULL, UT_VIEW_USUAL));
 	ut_store_close();
 	return count - left;
 }

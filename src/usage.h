@@ -101,6 +101,7 @@ extern void ut_usage_report_error(const char *message);
  * Whoever fills half of the memory sets its latch.
  */
 extern int	ut_usage_databases(Oid *databases, int max);
+extern uint64 ut_usage_count_held(void);
 extern bool ut_usage_is_half_full(void);
 extern void ut_usage_set_launcher(Latch *latch);
 extern void ut_usage_wake_launcher(void);

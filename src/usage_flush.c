@@ -41,10 +41,16 @@ ut_usage_wake_launcher(void)
 		SetLatch(latch);
 }
 
+uint64
+ut_usage_count_held(void)
+{
+	return pg_atomic_read_u64(&ut_usage_shared->held);
+}
+
 bool
 ut_usage_is_half_full(void)
 {
-	return pg_atomic_read_u64(&ut_usage_shared->held) > ut_usage_capacity() / 2;
+	return ut_usage_count_held() > ut_usage_capacity() / 2;
 }
 
 int
@@ -201,7 +207,7 @@ ut_usage_stat(UtUsageStat *stat)
 		return false;
 	for (int i = 0; i < UT_VERDICTS; i++)
 		stat->verdicts[i] = pg_atomic_read_u64(&ut_usage_shared->verdicts[i]);
-	stat->held = pg_atomic_read_u64(&ut_usage_shared->held);
+	stat->held = ut_usage_count_held();
 	stat->dropped = pg_atomic_read_u64(&ut_usage_shared->dropped);
 	stat->flushes = pg_atomic_read_u64(&ut_usage_shared->flushes);
 	SpinLockAcquire(&ut_usage_shared->mutex);

@@ -6,8 +6,8 @@
  * The launcher knows no database: it sees in the notes which ones have some,
  * and keeps no connection, so that DROP DATABASE need not wait for it.  A
  * worker writes the notes of its database in batches, takes a tenth of the time
- * for it, or a quarter when notes could be lost, and exits.  What it cannot
- * write stays noted.
+ * for it, or a quarter when that is not enough, and exits.  What it cannot write
+ * stays noted.
  *
  * Locking: rows in the order of their selectors, those that are locked by
  * others are skipped; the table with a short lock_timeout.
@@ -46,8 +46,9 @@
 								 * of a page, so that the room that fillfactor
 								 * leaves will do */
 #define REST 9					/* pause after a batch, times what it took */
-#define SHORT_REST 3			/* the same while memory is more than half
-								 * full */
+#define SHORT_REST 3			/* the same while there is more to write than
+								 * that does in an interval, or than fills
+								 * half of the memory */
 #define LIFETIME_MS 2000		/* a worker does not stand in the way of DROP
 								 * DATABASE, which waits five seconds */
 
@@ -203,6 +204,7 @@ serve_database(Served *served, Oid database)
 	worker.bgw_start_time = BgWorkerStart_ConsistentState;
 	worker.bgw_restart_time = BGW_NEVER_RESTART;
 	worker.bgw_main_arg = ObjectIdGetDatum(database);
+	worker.bgw_notify_pid = MyProcPid;	/* sets our latch when it has ended */
 	if (RegisterDynamicBackgroundWorker(&worker, &place->handle))
 		place->database = database;
 	else
@@ -220,6 +222,15 @@ set_worker_setting(const char *name, const char *value)
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
 }
 
+/* A batch took so many microseconds: could notes be lost, or wait for longer than an interval? */
+static bool
+is_behind(int64 took)
+{
+	double		batches = (double) ut_usage_count_held() / BATCH;
+
+	return ut_usage_is_half_full() || batches * took * (1 + REST) > ut_flush_interval * 1e6;
+}
+
 static void
 flush_all(void)
 {
@@ -231,7 +242,7 @@ flush_all(void)
 	for (;;)
 	{
 		TimestampTz start = GetCurrentTimestamp();
-		long		took;
+		int64		took;
 
 		if (!flush_batch(&cursor))
 		{
@@ -241,14 +252,14 @@ flush_all(void)
 			cursor = 0;
 			continue;
 		}
-		took = TimestampDifferenceMilliseconds(start, GetCurrentTimestamp());
+		took = Max(GetCurrentTimestamp() - start, 1000);
 		if (TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), LIFETIME_MS))
 		{
 			ut_usage_set_resume(cursor);
 			return;
 		}
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Max(took, 1) * (ut_usage_is_half_full() ? SHORT_REST : REST),
+						 took * (is_behind(took) ? SHORT_REST : REST) / 1000,
 						 UT_WAIT_EVENT("UnleashTokensWorkerRest"));
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
