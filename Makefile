@@ -5,7 +5,7 @@ EXTENSION = unleash_tokens
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
 
 MODULE_big = unleash_tokens
-OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*.c)))
+OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create refusals validate change import rest scope registry limit encoding \
@@ -26,4 +26,4 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
 
 # Headers are few and small: any of them rebuilds everything.
-$(OBJS): $(wildcard src/*.h) $(EXTENSION).control
+$(OBJS): $(wildcard src/*/*.h) $(EXTENSION).control

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz_datetime.c
- *	  Does src/datetime.c keep its promises for any text and any time?
+ *	  Does src/text/datetime.c keep its promises for any text and any time?
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -15,7 +15,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../src/datetime.h"
+#include "../src/text/datetime.h"
 
 #define UNTOUCHED INT64_MIN
 #define MUST(condition) ((condition) ? (void) 0 : abort())

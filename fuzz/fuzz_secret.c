@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz_secret.c
- *	  Does src/secret.c keep its promises for any text and any bytes?
+ *	  Does src/text/secret.c keep its promises for any text and any bytes?
  *
  * An input is tried as a text to be parsed and masked; and, taken apart into
  * time, place of a change, prefix and random bytes, as a secret to be made.
@@ -14,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/secret.h"
+#include "../src/text/secret.h"
 
 #define TAIL 70					/* ".v2_" 22 "_" 43 */
 #define DRAWN (11 + 37)			/* random characters of a secret */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * fuzz_wire.c
- *	  Does src/wire.c keep its promises for any text?
+ *	  Does src/text/wire.c keep its promises for any text?
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../src/wire.h"
+#include "../src/text/wire.h"
 
 #define MUST(condition) ((condition) ? (void) 0 : abort())
 

@@ -90,7 +90,7 @@ my $traps = q{
 
 # The functions that our SQL calls, in the scripts and in the library.
 my %called;
-foreach my $file (glob("$checkout/unleash_tokens--*.sql"), "$checkout/src/store_plan.c")
+foreach my $file (glob("$checkout/unleash_tokens--*.sql"), "$checkout/src/store/plan.c")
 {
 	my $text = slurp_file($file);
 	$text =~ s/--.*//g;

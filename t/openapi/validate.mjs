@@ -56,8 +56,8 @@ async function testDocument() {
 		assert.equal(result.valid, true, JSON.stringify(result.errors, null, 1));
 		assert.equal(validator.version, '3.1');
 	});
-	await test('it names the endpoints of src/endpoint.c and itself', () => {
-		const source = readFileSync(new URL('src/endpoint.c', root), 'utf8');
+	await test('it names the endpoints of src/http/endpoint.c and itself', () => {
+		const source = readFileSync(new URL('src/http/endpoint.c', root), 'utf8');
 		const prefix = source.match(/#define TOKENS "(.*)"/)[1];
 		const routes = [...source.matchAll(/^\t\{"([A-Z]+)", (TOKENS ?)?(?:"([^"]*)")?,/gm)]
 			.map(([, method, tokens, rest]) => `${method} ${tokens ? prefix : ''}${rest ?? ''}`.replace('{}', '{token}'));

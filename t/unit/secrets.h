@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * secrets.h
- *	  What do the tests of src/secret.c share?
+ *	  What do the tests of src/text/secret.c share?
  *
  * The checksum and the digits are computed here once more, in the slowest
  * and plainest way, so that a fault in the product cannot hide in its test.
@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/secret.h"
+#include "../../src/text/secret.h"
 #include "unit.h"
 
 #define TAIL 70					/* ".v2_" 22 "_" 43 */

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unit_datetime.c
- *	  Does src/datetime.c read and write points in time as Unleash does?
+ *	  Does src/text/datetime.c read and write points in time as Unleash does?
  *
  * The calendar is walked here day by day, with nothing but the lengths of
  * the months, and compared with the C library's gmtime_r() and timegm().
@@ -16,7 +16,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "../../src/datetime.h"
+#include "../../src/text/datetime.h"
 #include "unit.h"
 
 #define DAY INT64_C(86400000)

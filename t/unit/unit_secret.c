@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unit_secret.c
- *	  Does src/secret.c make, tell apart and hide secrets as designed?
+ *	  Does src/text/secret.c make, tell apart and hide secrets as designed?
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *

@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * unit_wire.c
- *	  Does src/wire.c take the texts of HTTP apart as the RFCs have it?
+ *	  Does src/text/wire.c take the texts of HTTP apart as the RFCs have it?
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "../../src/wire.h"
+#include "../../src/text/wire.h"
 #include "unit.h"
 
 /* A copy of exact size, so that a read past its end is seen. */

@@ -1,0 +1,172 @@
+/*-------------------------------------------------------------------------
+ *
+ * problem.c
+ *	  What do we reply when we refuse?
+ *
+ * Knows no token, no request and no table of the database.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+
+#include "base/problem.h"
+
+#define BAD "BadDataError"
+#define INVALID ERRCODE_INVALID_PARAMETER_VALUE
+#define DENIED ERRCODE_INSUFFICIENT_PRIVILEGE
+
+/* Indexed by UtProblemId.  The names are Unleash's, the words are ours. */
+static const UtProblemKind kinds[UT_PROBLEMS] = {
+	[UT_PROBLEM_BAD_REQUEST] = {BAD, 400, INVALID,
+		"the request cannot be understood",
+	"Send a well-formed HTTP request through the gateway."},
+	[UT_PROBLEM_JSON_SYNTAX] = {BAD, 400, INVALID,
+		"the request body is not valid JSON",
+	"Send one JSON object, encoded as RFC 8259 says."},
+	[UT_PROBLEM_JSON_CHARACTER] = {BAD, 400, INVALID,
+		"the request body holds a character that cannot be stored",
+	"Send valid UTF-8 without NUL and without unpaired surrogates."},
+	[UT_PROBLEM_JSON_LIMIT] = {BAD, 400, INVALID,
+		"the request body is nested too deeply or holds too large a number",
+	"Leave out what the endpoint does not ask for."},
+	[UT_PROBLEM_BODY_NOT_OBJECT] = {BAD, 400, INVALID,
+		"the request body must be a JSON object",
+	"Send an object such as {\"type\": \"client\", \"tokenName\": \"my-app\"}."},
+	[UT_PROBLEM_FIELD_REQUIRED] = {BAD, 400, INVALID,
+		"a required field is missing",
+	"Add the field to the request body."},
+	[UT_PROBLEM_FIELD_TYPE] = {BAD, 400, INVALID,
+		"a field has the wrong JSON type",
+	"Values are never converted: send the type that is asked for."},
+	[UT_PROBLEM_TYPE_UNKNOWN] = {BAD, 400, INVALID,
+		"unknown token type",
+	"Use client, backend, frontend or admin, in any case."},
+	[UT_PROBLEM_NAME_LENGTH] = {BAD, 400, INVALID,
+		"the token name has a length that is not allowed",
+	"Use 1 to 1000 characters."},
+	[UT_PROBLEM_NAME_CONTROL] = {BAD, 400, INVALID,
+		"the token name holds a control character",
+	"Leave out the characters U+0000 to U+001F and U+007F to U+009F."},
+	[UT_PROBLEM_ENVIRONMENT_EMPTY] = {BAD, 400, INVALID,
+		"the environment must not be empty",
+	"Name an environment, or leave the field out for development."},
+	[UT_PROBLEM_PROJECTS_LENGTH] = {BAD, 400, INVALID,
+		"the list of projects has a length that is not allowed",
+	"Name 1 to 1000 projects, or leave the field out for all projects."},
+	[UT_PROBLEM_PROJECT_TWICE] = {BAD, 400, INVALID,
+		"project and projects exclude each other",
+	"Send project for one project or projects for several."},
+	[UT_PROBLEM_EXPIRY] = {BAD, 400, INVALID,
+		"a time is not a date-time that can be read",
+	"Use RFC 3339 such as 2031-05-06T07:08:09Z in the years 0000 to 9999, or null for none."},
+	[UT_PROBLEM_ADMIN_SCOPE] = {BAD, 400, INVALID,
+		"an admin token reaches all projects and all environments",
+	"Leave projects and environment out, or set both to *."},
+	[UT_PROBLEM_ENVIRONMENT_ALL] = {BAD, 400, INVALID,
+		"only an admin token can reach all environments",
+	"Name one environment."},
+	[UT_PROBLEM_ENVIRONMENT_UNKNOWN] = {BAD, 400, INVALID,
+		"the environment does not exist",
+	"Name an environment of the table unleash_tokens.environment; case and blanks count."},
+	[UT_PROBLEM_LIMIT] = {"ExceedsLimitError", 400, ERRCODE_RAISE_EXCEPTION,
+		"there are as many tokens as allowed",
+	"Delete tokens, or have the setting unleash_tokens.max_tokens raised."},
+	[UT_PROBLEM_PROJECT_UNKNOWN] = {BAD, 400, INVALID,
+		"a project does not exist",
+	"Name projects of the table unleash_tokens.project; case and blanks count."},
+	[UT_PROBLEM_TOKENS_LENGTH] = {BAD, 400, INVALID,
+		"the list of tokens is too long",
+	"Send at most 1000 tokens in one call."},
+	[UT_PROBLEM_QUERY] = {BAD, 400, INVALID,
+		"a query parameter cannot be understood",
+	"Use type, project and environment, each at most once and percent-encoded."},
+	[UT_PROBLEM_LIST_TOO_LARGE] = {"ExceedsLimitError", 400, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+		"the list is too large for one answer",
+	"Ask for a name, or read the view unleash_tokens.api_tokens in pages."},
+	[UT_PROBLEM_IMPORT_LIST] = {BAD, 400, INVALID,
+		"there is nothing to import",
+	"Give what GET /api/admin/api-tokens of the other server returns: {\"tokens\": [...]}, or the array."},
+	[UT_PROBLEM_KEY_MISSING] = {"AuthenticationRequired", 401, DENIED,
+		"the request carries no API token",
+	"Send the header Authorization with an admin token."},
+	[UT_PROBLEM_KEY_REFUSED] = {"UnauthorizedError", 401, DENIED,
+		"the API token is not valid",
+	"It may be mistyped, expired or deleted: use one that is valid."},
+	[UT_PROBLEM_NOT_ADMIN] = {"PermissionError", 403, DENIED,
+		"the API token does not permit this",
+	"Use a token of type admin."},
+	[UT_PROBLEM_NOT_COVERED] = {"PermissionError", 403, DENIED,
+		"the API token does not cover what is asked for",
+	"Use a token of that type, project and environment."},
+	[UT_PROBLEM_PATH] = {"NotFoundError", 404, ERRCODE_UNDEFINED_OBJECT,
+		"there is nothing at this path",
+	"Paths are exact: see /docs/openapi.json for those there are."},
+	[UT_PROBLEM_PATH_ENCODING] = {BAD, 400, INVALID,
+		"the path is not properly percent-encoded",
+	"Write each special character as % and two hexadecimal digits of its UTF-8 bytes."},
+	[UT_PROBLEM_METHOD] = {"MethodNotAllowedError", 405, ERRCODE_FEATURE_NOT_SUPPORTED,
+		"the path does not take this method",
+	"Use one of the methods that the header Allow names."},
+	[UT_PROBLEM_TOO_LARGE] = {"PayloadTooLargeError", 413, ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+		"the request body is too large",
+	"Send at most 102400 bytes."},
+	[UT_PROBLEM_MEDIA] = {"ContentTypeError", 415, INVALID,
+		"the content type is not accepted",
+	"Send JSON with the header Content-Type: application/json."},
+	[UT_PROBLEM_CHARSET] = {"ContentTypeError", 415, INVALID,
+		"the charset is not accepted",
+	"Send UTF-8."},
+	[UT_PROBLEM_ENCODING] = {"ContentTypeError", 415, INVALID,
+		"the content encoding is not accepted",
+	"Send the body as it is, without Content-Encoding."},
+	[UT_PROBLEM_UNAVAILABLE] = {"UnavailableError", 503, ERRCODE_CANNOT_CONNECT_NOW,
+		"the service is not available",
+	"Try again shortly."},
+};
+
+const UtProblemKind *
+ut_problem_kind(UtProblemId id)
+{
+	return &kinds[id];
+}
+
+bool
+ut_problem_set(UtProblem *problem, UtProblemId id, const char *path,
+			   const char *format,...)
+{
+	StringInfoData detail;
+
+	initStringInfo(&detail);
+	for (;;)
+	{
+		va_list		args;
+		int			needed;
+
+		va_start(args, format);
+		needed = appendStringInfoVA(&detail, format, args);
+		va_end(args);
+		if (needed == 0)
+			break;
+		enlargeStringInfo(&detail, needed);
+	}
+	problem->id = id;
+	problem->path = path;
+	problem->detail = detail.data;
+	return false;
+}
+
+void
+ut_problem_raise(const UtProblem *problem)
+{
+	const UtProblemKind *kind = ut_problem_kind(problem->id);
+
+	ereport(ERROR,
+			(errcode(kind->sqlstate),
+			 errmsg_internal("%s", kind->message),
+			 errdetail_internal("%s", problem->detail),
+			 errhint("%s", kind->hint)));
+}

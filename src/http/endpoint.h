@@ -1,0 +1,57 @@
+/*-------------------------------------------------------------------------
+ *
+ * endpoint.h
+ *	  Which endpoints are there, and what does each of them do?
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_ENDPOINT_H
+#define UT_ENDPOINT_H
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+#include "base/problem.h"
+#include "base/token.h"
+
+typedef struct UtRequest
+{
+	const char *method;
+	const char *target;			/* path and query, as sent */
+	const char *key;			/* Authorization without "Bearer", or NULL */
+	const char *content_type;	/* or NULL */
+	const char *content_encoding;	/* or NULL */
+	bytea	   *bytes;			/* the body, or NULL */
+	const char *item;			/* what stands for {} in the path, decoded */
+	Jsonb	   *body;			/* for routes with UT_ROUTE_BODY */
+	UtToken		caller;			/* for routes without UT_ROUTE_OPEN */
+} UtRequest;
+
+typedef struct UtReply
+{
+	int			status;
+	StringInfoData body;		/* JSON in the server's encoding, or empty */
+	StringInfoData headers;		/* see ut_postgrest_add_header */
+} UtReply;
+
+/* False and a problem: nothing was written. */
+typedef bool (*UtHandler) (UtRequest *request, UtReply *reply, UtProblem *problem);
+
+#define UT_ROUTE_OPEN 1			/* needs no key; others need an admin token */
+#define UT_ROUTE_BODY 2			/* takes a JSON body */
+#define UT_ROUTE_READ 4			/* writes nothing, though it is a POST */
+
+typedef struct UtRoute
+{
+	const char *method;			/* GET stands for HEAD too */
+	const char *path;			/* exact; a final {} is one segment */
+	int			flags;
+	UtHandler	handler;
+} UtRoute;
+
+/* All routes; those of one path stand together; ends with a NULL path. */
+extern const UtRoute ut_routes[];
+
+#endif							/* UT_ENDPOINT_H */

@@ -1,0 +1,37 @@
+/*-------------------------------------------------------------------------
+ *
+ * postgrest.h
+ *	  How do we talk with PostgREST?
+ *
+ * It hands a request over in the settings request.* and takes status and
+ * headers of the answer from response.*, all local to the transaction.  Any
+ * SQL user can set these too: they are input, never proof of anything.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_POSTGREST_H
+#define UT_POSTGREST_H
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+#include "base/problem.h"
+
+/* Are we called by PostgREST as /rpc/<function>? */
+extern bool ut_postgrest_is_calling(const char *function);
+
+/*
+ * The headers of the request, keys in lower case.  The key in Authorization is
+ * blanked in the setting, so that no later statement can read it there.
+ */
+extern bool ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem);
+
+/* Add a header to those of an answer; headers starts as an empty StringInfo. */
+extern void ut_postgrest_add_header(StringInfo headers, const char *name, const char *value);
+
+/* Set status and headers of the answer. */
+extern void ut_postgrest_answer(int status, StringInfo headers);
+
+#endif							/* UT_POSTGREST_H */

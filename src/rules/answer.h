@@ -1,0 +1,40 @@
+/*-------------------------------------------------------------------------
+ *
+ * answer.h
+ *	  What do we reply?  token -> JSON in Unleash's shape.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_ANSWER_H
+#define UT_ANSWER_H
+
+#include "lib/stringinfo.h"
+#include "utils/jsonb.h"
+
+#include "base/problem.h"
+#include "base/token.h"
+
+/*
+ * Append a token as Unleash shows it.  secret is the secret itself in the
+ * answer that makes it and NULL ever after: then the selector stands there.
+ */
+extern void ut_answer_token(StringInfo out, const UtToken *token, const char *secret);
+
+/* What validate_api_token says of a token. */
+extern Jsonb *ut_answer_validation(const UtToken *token);
+
+/* Append a token as Unleash Edge reads it, which knows no type backend. */
+extern void ut_answer_edge(StringInfo out, const UtToken *token, const char *secret);
+
+/* Append a refusal as {"id","name","message","details"}; id is a new UUID. */
+extern void ut_answer_problem(StringInfo out, const UtProblem *problem);
+
+/* A token as events keep it: as shown, without secret. */
+extern Jsonb *ut_answer_event_data(const UtToken *token);
+
+/* Text that we made ourselves as jsonb. */
+extern Jsonb *ut_answer_jsonb(StringInfo json);
+
+#endif							/* UT_ANSWER_H */

@@ -1,0 +1,36 @@
+/*-------------------------------------------------------------------------
+ *
+ * caller.h
+ *	  Who is asking, and may they?
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_CALLER_H
+#define UT_CALLER_H
+
+#include "base/problem.h"
+#include "rules/request.h"
+#include "base/token.h"
+
+/*
+ * The token of a key as sent in Authorization (without "Bearer").  Problems:
+ * no key, or a key that does not validate.
+ */
+extern bool ut_caller_identify(const char *key, UtToken *caller, UtProblem *problem);
+
+/* The same, and it must be of type admin. */
+extern bool ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem);
+
+/*
+ * Is the token of that type, and does it reach that project and environment?
+ * client and backend are one family.
+ */
+extern bool ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem);
+
+/* Who acts: the calling token, or the SQL role outside SECURITY DEFINER. */
+extern UtActor ut_caller_token_actor(const UtToken *caller);
+extern UtActor ut_caller_sql_actor(void);
+
+#endif							/* UT_CALLER_H */

@@ -1,0 +1,372 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.c
+ *	  What do they ask for?  jsonb -> a request struct, rules in their
+ *	  documented order.
+ *
+ * Knows no table and nothing of HTTP.  A refusal names the field, shows what
+ * was sent (cut short, a secret masked) and says what is allowed.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "mb/pg_wchar.h"
+#include "utils/builtins.h"
+#include "utils/jsonb.h"
+#include "utils/timestamp.h"
+
+#include "base/encoding.h"
+#include "rules/field.h"
+#include "rules/request.h"
+#include "text/wire.h"
+
+#define MAX_NAME 1000			/* characters of a token name */
+#define MAX_PROJECTS 1000		/* elements of projects */
+#define MAX_TOKENS 1000			/* elements of tokens in /edge/validate */
+
+static const char *check_name(const char *name);
+static bool read_environment(Jsonb *body, char **environment, UtProblem *problem);
+static bool read_expiry(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
+static bool read_name(Jsonb *body, char **name, UtProblem *problem);
+static bool read_project(const JsonbValue *value, UtScope *scope, UtProblem *problem);
+static bool read_projects(const JsonbValue *value, UtScope *scope, UtProblem *problem);
+static bool read_scope(Jsonb *body, UtScope *scope, UtProblem *problem);
+static bool read_type(Jsonb *body, UtTokenType *type, UtProblem *problem);
+
+/*
+ * The rules for create.  What a field may be is checked before how the fields
+ * fit together.
+ */
+bool
+ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
+{
+	if (!ut_field_object(body, problem) ||
+		!read_type(body, &create->type, problem) ||
+		!read_name(body, &create->name, problem) ||
+		!read_environment(body, &create->environment, problem) ||
+		!read_scope(body, &create->scope, problem) ||
+		!read_expiry(body, &create->expires_at, problem))
+		return false;
+
+	if (create->type == UT_TOKEN_ADMIN)
+	{
+		if (create->environment != NULL && strcmp(create->environment, "*") != 0)
+			return ut_problem_set(problem, UT_PROBLEM_ADMIN_SCOPE, "/body/environment",
+								  "You sent the environment %s.",
+								  ut_field_show(create->environment, strlen(create->environment)));
+		if (!create->scope.all)
+			return ut_problem_set(problem, UT_PROBLEM_ADMIN_SCOPE, "/body/projects",
+								  "You sent the project %s.",
+								  ut_field_show(create->scope.ids[0], strlen(create->scope.ids[0])));
+		create->environment = NULL;
+		return true;
+	}
+	if (create->environment == NULL)
+		create->environment = UT_DEFAULT_ENVIRONMENT;
+	if (strcmp(create->environment, "*") == 0)
+		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_ALL, "/body/environment",
+							  "A token of type %s belongs to one environment; you sent \"*\".",
+							  ut_token_type_names[create->type]);
+	return true;
+}
+
+bool
+ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem)
+{
+	if (!ut_field_object(body, problem))
+		return false;
+	if (ut_field_find(body, "expiresAt") == NULL)
+		return ut_field_missing(problem, "expiresAt", "/body/expiresAt");
+	return read_expiry(body, expires_at, problem);
+}
+
+bool
+ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem)
+{
+	JsonbContainer *array;
+	JsonbValue *value;
+
+	if (!ut_field_object(body, problem))
+		return false;
+	value = ut_field_find(body, "tokens");
+	if (value == NULL)
+		return ut_field_missing(problem, "tokens", "/body/tokens");
+	if (!ut_field_is_array(value))
+		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/tokens",
+							  "The field tokens must be an array of strings.");
+	array = value->val.binary.data;
+	*count = JsonContainerSize(array);
+	if (*count > MAX_TOKENS)
+		return ut_problem_set(problem, UT_PROBLEM_TOKENS_LENGTH, "/body/tokens",
+							  "The field tokens has %d elements.", *count);
+	*tokens = palloc0(Max(*count, 1) * sizeof(char *));
+	for (int i = 0; i < *count; i++)
+	{
+		JsonbValue *token = getIthJsonbValueFromContainer(array, i);
+
+		if (token->type == jbvBinary)
+			return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE,
+								  psprintf("/body/tokens/%d", i),
+								  "Each element of tokens must be a string. You sent %s.",
+								  ut_field_show_value(token));
+		if (token->type == jbvString)
+			(*tokens)[i] = pnstrdup(token->val.string.val, token->val.string.len);
+	}
+	return true;
+}
+
+/*
+ * Is every parameter one of ours, with a value and not repeated?  What is
+ * mistyped must not let more tokens pass.
+ */
+static bool
+check_query(const char *query, UtProblem *problem)
+{
+	static const char *const names[] = {"type", "project", "environment"};
+	bool		seen[lengthof(names)] = {false};
+
+	while (*query != '\0')
+	{
+		size_t		len = strcspn(query, "&");
+		size_t		name_len = strcspn(query, "=&");
+		int			i = 0;
+
+		while (i < (int) lengthof(names) &&
+			   (name_len != strlen(names[i]) || memcmp(query, names[i], name_len) != 0))
+			i++;
+		if (i == (int) lengthof(names) || seen[i] || query[name_len] != '=')
+			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+								  "The query holds something else, or the same twice.");
+		seen[i] = true;
+		query += len;
+		if (*query == '&')
+			query++;
+	}
+	return true;
+}
+
+/* A query parameter, decoded; NULL when it is not there. */
+static bool
+read_parameter(const char *query, const char *name, char **value, UtProblem *problem)
+{
+	size_t		len;
+	const char *escaped = ut_wire_query(query, strlen(query), name, &len);
+	char	   *bytes;
+
+	*value = NULL;
+	if (escaped == NULL)
+		return true;
+	bytes = palloc(len + 1);
+	if (ut_wire_unescape(escaped, len, bytes, &len))
+		*value = ut_encoding_from_utf8(bytes, len);
+	if (*value != NULL)
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+						  "The query parameter %s cannot be decoded.", name);
+}
+
+bool
+ut_request_need(const char *target, UtNeed *need, UtProblem *problem)
+{
+	size_t		path = ut_wire_path_len(target, strlen(target));
+	const char *query = target[path] == '?' ? target + path + 1 : "";
+	char	   *type;
+
+	if (!check_query(query, problem) ||
+		!read_parameter(query, "type", &type, problem) ||
+		!read_parameter(query, "project", &need->project, problem) ||
+		!read_parameter(query, "environment", &need->environment, problem))
+		return false;
+	need->has_type = type != NULL;
+	if (type == NULL || ut_request_type(type, &need->type))
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+						  "The query parameter type must be one of client, backend, frontend and admin. You sent %s.",
+						  ut_field_show(type, strlen(type)));
+}
+
+bool
+ut_request_type(const char *name, UtTokenType *type)
+{
+	for (int i = 0; i < UT_TOKEN_TYPES; i++)
+	{
+		if (pg_strcasecmp(name, ut_token_type_names[i]) == 0)
+		{
+			*type = (UtTokenType) i;
+			return true;
+		}
+	}
+	return false;
+}
+
+static bool
+read_type(Jsonb *body, UtTokenType *type, UtProblem *problem)
+{
+	char	   *text;
+
+	if (!ut_field_string(body, "type", "/body/type", &text, problem))
+		return false;
+	if (text == NULL)
+		return ut_field_missing(problem, "type", "/body/type");
+	if (ut_request_type(text, type))
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_TYPE_UNKNOWN, "/body/type",
+						  "The field type must be one of client, backend, frontend and admin. You sent %s.",
+						  ut_field_show(text, strlen(text)));
+}
+
+static bool
+read_name(Jsonb *body, char **name, UtProblem *problem)
+{
+	const char *fault;
+	int			chars;
+
+	if (!ut_field_string(body, "tokenName", "/body/tokenName", name, problem))
+		return false;
+	if (*name == NULL)
+		return ut_field_missing(problem, "tokenName", "/body/tokenName");
+	chars = pg_mbstrlen(*name);
+	if (chars == 0)
+		return ut_problem_set(problem, UT_PROBLEM_NAME_LENGTH, "/body/tokenName",
+							  "The field tokenName must not be empty.");
+	if (chars > MAX_NAME)
+		return ut_problem_set(problem, UT_PROBLEM_NAME_LENGTH, "/body/tokenName",
+							  "The field tokenName has %d characters, which is more than %d: %s.",
+							  chars, MAX_NAME, ut_field_show(*name, strlen(*name)));
+	fault = check_name(*name);
+	if (fault != NULL && *fault == '\0')
+		return ut_problem_set(problem, UT_PROBLEM_JSON_CHARACTER, "/body/tokenName",
+							  "The field tokenName holds a character that has no form in UTF-8.");
+	if (fault != NULL)
+		return ut_problem_set(problem, UT_PROBLEM_NAME_CONTROL, "/body/tokenName",
+							  "The field tokenName holds the control character %s.",
+							  fault);
+	return true;
+}
+
+/*
+ * The first C0 or C1 control character of a name as U+00XX, or NULL.  Looked
+ * for in UTF-8, where those have one form whatever the server's encoding; a
+ * name without such a form, which could be in no answer, is "".
+ */
+static const char *
+check_name(const char *name)
+{
+	const unsigned char *byte;
+	size_t		len;
+
+	byte = (unsigned char *) ut_encoding_to_utf8(name, strlen(name), &len);
+	if (byte == NULL || !pg_verify_mbstr(PG_UTF8, (const char *) byte, len, true))
+		return "";
+	for (; *byte != '\0'; byte++)
+	{
+		if (*byte < 0x20 || *byte == 0x7F)
+			return psprintf("U+%04X", *byte);
+		if (*byte == 0xC2 && byte[1] >= 0x80 && byte[1] <= 0x9F)
+			return psprintf("U+%04X", byte[1]);
+	}
+	return NULL;
+}
+
+static bool
+read_environment(Jsonb *body, char **environment, UtProblem *problem)
+{
+	if (!ut_field_string(body, "environment", "/body/environment", environment, problem))
+		return false;
+	if (*environment != NULL && **environment == '\0')
+		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_EMPTY, "/body/environment",
+							  "The field environment was sent as an empty string.");
+	return true;
+}
+
+/* All projects only when it is said, or when nothing is said of projects. */
+static bool
+read_scope(Jsonb *body, UtScope *scope, UtProblem *problem)
+{
+	JsonbValue *one = ut_field_find(body, "project");
+	JsonbValue *many = ut_field_find(body, "projects");
+
+	memset(scope, 0, sizeof(UtScope));
+	if (one != NULL && many != NULL)
+		return ut_problem_set(problem, UT_PROBLEM_PROJECT_TWICE, "/body/project",
+							  "You sent both project and projects.");
+	if (one != NULL)
+		return read_project(one, scope, problem);
+	if (many != NULL)
+		return read_projects(many, scope, problem);
+	scope->all = true;
+	return true;
+}
+
+/* Add a project to the scope; "*" makes it all, a repetition changes nothing. */
+static void
+add_project(UtScope *scope, const JsonbValue *value)
+{
+	char	   *id = pnstrdup(value->val.string.val, value->val.string.len);
+
+	if (strcmp(id, "*") == 0)
+		scope->all = true;
+	for (int i = 0; i < scope->count; i++)
+	{
+		if (strcmp(scope->ids[i], id) == 0)
+			return;
+	}
+	scope->ids[scope->count++] = id;
+}
+
+static bool
+read_project(const JsonbValue *value, UtScope *scope, UtProblem *problem)
+{
+	if (value->type != jbvString)
+		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/project",
+							  "The field project must be a string. You sent %s.",
+							  ut_field_show_value(value));
+	scope->ids = palloc(sizeof(char *));
+	add_project(scope, value);
+	if (scope->all)
+		scope->count = 0;
+	return true;
+}
+
+static bool
+read_projects(const JsonbValue *value, UtScope *scope, UtProblem *problem)
+{
+	JsonbContainer *array;
+	uint32		count;
+
+	if (!ut_field_is_array(value))
+		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/projects",
+							  "The field projects must be an array of strings. You sent %s.",
+							  ut_field_show_value(value));
+	array = value->val.binary.data;
+	count = JsonContainerSize(array);
+	if (count < 1 || count > MAX_PROJECTS)
+		return ut_problem_set(problem, UT_PROBLEM_PROJECTS_LENGTH, "/body/projects",
+							  "The field projects must have 1 to %d elements. You sent %u.",
+							  MAX_PROJECTS, count);
+	scope->ids = palloc(count * sizeof(char *));
+	for (uint32 i = 0; i < count; i++)
+	{
+		JsonbValue *id = getIthJsonbValueFromContainer(array, i);
+
+		if (id->type != jbvString)
+			return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE,
+								  psprintf("/body/projects/%u", i),
+								  "Each element of projects must be a string. You sent %s.",
+								  ut_field_show_value(id));
+		add_project(scope, id);
+	}
+	if (scope->all)
+		scope->count = 0;
+	return true;
+}
+
+static bool
+read_expiry(Jsonb *body, TimestampTz *expires_at, UtProblem *problem)
+{
+	return ut_field_time(body, "expiresAt", "/body/expiresAt", expires_at, problem);
+}

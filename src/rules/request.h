@@ -1,0 +1,62 @@
+/*-------------------------------------------------------------------------
+ *
+ * request.h
+ *	  What do they ask for?
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_REQUEST_H
+#define UT_REQUEST_H
+
+#include "utils/jsonb.h"
+
+#include "base/problem.h"
+#include "base/token.h"
+
+/* The environment of a token that names none (Unleash 8.2.0, A-env-01). */
+#define UT_DEFAULT_ENVIRONMENT "development"
+
+/* What create asks for, checked in itself but not yet against the tables. */
+typedef struct UtCreate
+{
+	UtTokenType type;
+	char	   *name;
+	char	   *environment;	/* NULL for admin: all */
+	UtScope		scope;
+	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
+} UtCreate;
+
+/* Read the body of create by the rules of doc/reference.md, in their order. */
+extern bool ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem);
+
+/*
+ * Read the body of update: expiresAt, required; null clears the expiry.  Other
+ * keys are ignored.
+ */
+extern bool ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
+
+/*
+ * Read the body of /edge/validate: {"tokens": [...]}, at most 1,000.  Elements
+ * that are no strings but other single values become NULL: Unleash ignores
+ * them (A-edge-11).
+ */
+extern bool ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem);
+
+/* What /auth asks of a token; NULL and has_type false: nothing. */
+typedef struct UtNeed
+{
+	bool		has_type;
+	UtTokenType type;
+	char	   *project;
+	char	   *environment;
+} UtNeed;
+
+/* Read the query of /auth from a request target. */
+extern bool ut_request_need(const char *target, UtNeed *need, UtProblem *problem);
+
+/* The token type of a name in any case; false when there is none. */
+extern bool ut_request_type(const char *name, UtTokenType *type);
+
+#endif							/* UT_REQUEST_H */

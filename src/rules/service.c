@@ -1,0 +1,344 @@
+/*-------------------------------------------------------------------------
+ *
+ * service.c
+ *	  What happens when a token is made, changed, deleted or checked?
+ *
+ * Knows no SQL text and nothing of HTTP.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "lib/stringinfo.h"
+#include "miscadmin.h"
+
+#include "rules/answer.h"
+#include "base/clock.h"
+#include "base/crypto.h"
+#include "base/encoding.h"
+#include "rules/field.h"
+#include "text/secret.h"
+#include "rules/service.h"
+#include "store/store.h"
+#include "usage/usage.h"
+
+int			ut_max_tokens = 0;
+
+static bool check_create(const UtCreate *create, UtProblem *problem);
+#define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot
+								 * be written */
+
+static char *compose_secret(const UtToken *token, int64 ms, uint8 *verifier);
+static void report(const char *type, const UtToken *before, const UtToken *after,
+				   const UtActor *actor);
+
+bool
+ut_service_create(const UtCreate *create, const UtActor *actor,
+				  UtToken *token, char **secret, UtProblem *problem)
+{
+	int64		now = ut_clock_now_ms();
+	int			attempts = 0;
+	const char *selector;
+
+	if (!check_create(create, problem))
+		return false;
+
+	memset(token, 0, sizeof(UtToken));
+	token->name = create->name;
+	token->type = create->type;
+	token->environment = create->environment;
+	token->scope = create->scope;
+	token->created_at = ut_clock_from_ms(now);
+	token->expires_at = create->expires_at;
+	token->seen_at = UT_TIME_UNSET;
+
+	/* two selectors are equal once in 2^65 of the same millisecond */
+	do
+	{
+		CHECK_FOR_INTERRUPTS();
+		ut_store_expect(attempts++ < MAX_ATTEMPTS, true);
+		*secret = compose_secret(token, now, token->verifier);
+		/* from its end, since the checksum is that of the UTF-8 form */
+		selector = *secret + strlen(*secret) - UT_KEY_LEN - 1 - UT_SELECTOR_LEN;
+		token->selector = pnstrdup(selector, UT_SELECTOR_LEN);
+	} while (!ut_store_insert(token, actor->name));
+
+	report("api-token-created", NULL, token, actor);
+	return true;
+}
+
+/* What the tables say against a request, in the documented order. */
+static bool
+check_create(const UtCreate *create, UtProblem *problem)
+{
+	int			unknown;
+
+	if (create->environment != NULL && !ut_store_lock_environment(create->environment))
+		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_UNKNOWN, "/body/environment",
+							  "There is no environment %s.",
+							  ut_field_show(create->environment, strlen(create->environment)));
+	if (ut_max_tokens > 0 && !ut_store_is_below(ut_max_tokens))
+		return ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL,
+							  "At most %d tokens are allowed.", ut_max_tokens);
+	if (create->scope.all)
+		return true;
+	unknown = ut_store_lock_projects(&create->scope);
+	if (unknown < 0)
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, "/body/projects",
+						  "There is no project %s.",
+						  ut_field_show(create->scope.ids[unknown],
+										strlen(create->scope.ids[unknown])));
+}
+
+/*
+ * A new secret for token, and its verifier.  The secret is in the server's
+ * encoding; checksum and digest are over its UTF-8 form.
+ */
+static char *
+compose_secret(const UtToken *token, int64 ms, uint8 *verifier)
+{
+	unsigned char random[UT_SECRET_RANDOM];
+	const UtScope *scope = &token->scope;
+	char	   *prefix = psprintf("%s:%s",
+								  scope->all ? "*" : scope->count == 1 ? scope->ids[0] : "[]",
+								  token->environment == NULL ? "*" : token->environment);
+	size_t		prefix_len;
+	char	   *utf8_prefix = ut_encoding_to_utf8(prefix, strlen(prefix), &prefix_len);
+	size_t		size = prefix_len + UT_SECRET_TAIL + 1;
+	char	   *utf8 = palloc(size);
+	size_t		len;
+	char	   *secret;
+
+	if (utf8_prefix == NULL)
+		ereport(ERROR,
+				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
+				 errmsg("the name of a project or environment has no form in UTF-8")));
+	do
+	{
+		ut_crypto_random(random, sizeof(random));
+		len = ut_secret_compose(utf8, size, utf8_prefix, prefix_len, ms, random, sizeof(random));
+	} while (len == 0);
+	ut_crypto_verifier(utf8, len, verifier);
+	secret = psprintf("%s%s", prefix, utf8 + prefix_len);
+	explicit_bzero(random, sizeof(random));
+	explicit_bzero(utf8, size);
+	pfree(utf8);
+	return secret;
+}
+
+/* What can be said of a secret without a table. */
+typedef struct Parsed
+{
+	UtSecretKind kind;
+	char	   *selector;		/* NULL for V1 and REFUSED */
+	uint8		verifier[UT_VERIFIER_LEN];
+} Parsed;
+
+static void
+parse_secret(const char *secret, size_t len, Parsed *parsed)
+{
+	const char *selector = NULL;
+
+	secret = len <= UT_SECRET_MAX ? ut_encoding_to_utf8(secret, len, &len) : NULL;
+	parsed->kind = secret == NULL ? UT_SECRET_REFUSED : ut_secret_parse(secret, len, &selector);
+	parsed->selector = selector == NULL ? NULL : pnstrdup(selector, UT_SELECTOR_LEN);
+	if (parsed->kind != UT_SECRET_REFUSED)
+		ut_crypto_verifier(secret, len, parsed->verifier);
+}
+
+/* What becomes of a secret, given the token that was found, if any. */
+static UtVerdict
+judge(const Parsed *parsed, bool found, const UtToken *token)
+{
+	/* compared also when nothing was found, to take the same time */
+	if (!(ut_secret_equal(parsed->verifier, token->verifier, UT_VERIFIER_LEN) & found))
+		return UT_VERDICT_UNKNOWN;
+	if (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp())
+		return UT_VERDICT_EXPIRED;
+	if (!token->scope.all && token->scope.count == 0)
+		return UT_VERDICT_SCOPELESS;
+	return UT_VERDICT_VALID;
+}
+
+bool
+ut_service_validate(const char *secret, size_t len, UtToken *token)
+{
+	Parsed		parsed;
+	UtVerdict	verdict = UT_VERDICT_MALFORMED;
+	bool		found;
+
+	parse_secret(secret, len, &parsed);
+	if (parsed.kind != UT_SECRET_REFUSED)
+	{
+		memset(token, 0, sizeof(UtToken));
+		if (parsed.kind == UT_SECRET_V1)
+			found = ut_store_find_by_verifier(parsed.verifier, token);
+		else
+			found = ut_store_find(parsed.selector, token);
+		verdict = judge(&parsed, found, token);
+	}
+	ut_usage_count(verdict, token);
+	return verdict == UT_VERDICT_VALID;
+}
+
+void
+ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
+{
+	Parsed	   *parsed = palloc_extended(Max(count, 1) * sizeof(Parsed), MCXT_ALLOC_HUGE);
+	char	  **selectors = palloc(Max(count, 1) * sizeof(char *));
+	const uint8 **verifiers = palloc0(Max(count, 1) * sizeof(uint8 *));
+	int			current = 0;
+	int			legacy = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		parsed[i].kind = UT_SECRET_REFUSED;
+		parsed[i].selector = NULL;
+		if (secrets[i] != NULL)
+			parse_secret(secrets[i], strlen(secrets[i]), &parsed[i]);
+		selectors[i] = parsed[i].selector;
+		valid[i] = false;
+		if (parsed[i].selector != NULL)
+			current++;
+		else if (parsed[i].kind == UT_SECRET_V1)
+		{
+			verifiers[i] = parsed[i].verifier;
+			legacy++;
+		}
+	}
+	/* what is no secret is refused without a look at a table */
+	if (current > 0)
+		ut_store_find_many(selectors, count, valid, tokens);
+	if (legacy > 0)
+		ut_store_find_many_by_verifier(verifiers, count, valid, tokens);
+	for (int i = 0; i < count; i++)
+	{
+		UtVerdict	verdict = UT_VERDICT_MALFORMED;
+
+		if (valid[i])
+			verdict = judge(&parsed[i], true, &tokens[i]);
+		else if (parsed[i].kind != UT_SECRET_REFUSED)
+			verdict = UT_VERDICT_UNKNOWN;
+		valid[i] = verdict == UT_VERDICT_VALID;
+		ut_usage_count(verdict, &tokens[i]);
+	}
+}
+
+/* A list in the making. */
+typedef struct Listing
+{
+	StringInfo	out;
+	bool		too_large;
+} Listing;
+
+static bool
+append_listed(const UtToken *token, void *arg)
+{
+	Listing    *listing = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	if (listing->out->data[listing->out->len - 1] != '[')
+		appendStringInfoChar(listing->out, ',');
+	ut_answer_token(listing->out, token, NULL);
+	listing->too_large = listing->out->len > UT_LIST_MAX;
+	return !listing->too_large;
+}
+
+bool
+ut_service_list(const char *name, StringInfo out, UtProblem *problem)
+{
+	Listing		listing = {.out = out};
+
+	appendStringInfoString(out, "{\"tokens\":[");
+	ut_store_visit(name, append_listed, &listing);
+	if (listing.too_large)
+		return ut_problem_set(problem, UT_PROBLEM_LIST_TOO_LARGE, NULL,
+							  "The list would have more than %d bytes.", UT_LIST_MAX);
+	appendStringInfoString(out, "]}");
+	return true;
+}
+
+/*
+ * Lock the token that a selector or a full secret names.  A text may look like
+ * a selector and be an imported secret: both are tried.
+ */
+static bool
+lock_referenced(const char *reference, UtToken *token)
+{
+	Parsed		parsed;
+
+	if (ut_secret_is_selector(reference, strlen(reference)) && ut_store_lock(reference, token))
+		return true;
+	parse_secret(reference, strlen(reference), &parsed);
+	if (parsed.kind == UT_SECRET_REFUSED)
+		return false;
+	if (parsed.kind == UT_SECRET_V1)
+	{
+		if (!ut_store_find_by_verifier(parsed.verifier, token))
+			return false;
+		parsed.selector = token->selector;
+	}
+	return ut_store_lock(parsed.selector, token) &&
+		ut_secret_equal(parsed.verifier, token->verifier, UT_VERIFIER_LEN);
+}
+
+bool
+ut_service_update(const char *reference, TimestampTz expires_at,
+				  const UtActor *actor, UtToken *token)
+{
+	UtToken		before;
+
+	if (!lock_referenced(reference, &before))
+		return false;
+	*token = before;
+	token->expires_at = expires_at;
+	ut_store_set_expiry(token->selector, expires_at);
+	report("api-token-updated", &before, token, actor);
+	return true;
+}
+
+bool
+ut_service_delete(const char *reference, const UtActor *actor)
+{
+	UtToken		token;
+
+	if (!lock_referenced(reference, &token))
+		return false;
+	ut_store_delete(token.selector);
+	report("api-token-deleted", &token, NULL, actor);
+	return true;
+}
+
+int64
+ut_service_purge(const Interval *age, const UtActor *actor)
+{
+	int			count;
+	UtToken    *tokens = ut_store_lock_expired(age, &count);
+
+	for (int i = 0; i < count; i++)
+	{
+		CHECK_FOR_INTERRUPTS();
+		ut_store_delete(tokens[i].selector);
+		report("api-token-deleted", &tokens[i], NULL, actor);
+	}
+	return count;
+}
+
+/* One event for a change; before or after is NULL. */
+static void
+report(const char *type, const UtToken *before, const UtToken *after, const UtActor *actor)
+{
+	ut_store_add_event(type, after != NULL ? after : before, actor,
+					   after == NULL ? NULL : ut_answer_event_data(after),
+					   before == NULL ? NULL : ut_answer_event_data(before));
+}
+
+void
+ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor)
+{
+	for (int i = 0; i < count; i++)
+		report("api-token-deleted", &tokens[i], NULL, actor);
+}

@@ -1,0 +1,66 @@
+/*-------------------------------------------------------------------------
+ *
+ * service.h
+ *	  What happens when a token is made, changed, deleted or checked?
+ *
+ * Both doors call these.  What is refused is a value, decided before the
+ * first write; what fails for other reasons is raised by the server.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_SERVICE_H
+#define UT_SERVICE_H
+
+#include "lib/stringinfo.h"
+
+#include "base/problem.h"
+#include "rules/request.h"
+#include "base/token.h"
+
+/* Setting unleash_tokens.max_tokens; 0 = no limit. */
+extern int	ut_max_tokens;
+
+/*
+ * Make a token.  *secret is the only copy of the secret there will ever be.
+ * Refusals, in this order: environment, limit, projects.
+ */
+extern bool ut_service_create(const UtCreate *create, const UtActor *actor,
+							  UtToken *token, char **secret, UtProblem *problem);
+
+/*
+ * Which token is this the secret of?  False when there is none that may be
+ * used now: unknown, mistyped, expired, deleted, or without a project left.
+ * Sees what is committed, whatever the isolation level, and writes nothing.
+ */
+extern bool ut_service_validate(const char *secret, size_t len, UtToken *token);
+
+/*
+ * The same for many at once: valid[i] tells whether tokens[i] is the token of
+ * secrets[i], which may be NULL.
+ */
+extern void ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens);
+
+/*
+ * Append {"tokens":[...]} with every token, or those of a name and the one of
+ * that selector.  Refused when it would pass UT_LIST_MAX bytes.
+ */
+#define UT_LIST_MAX (256 * 1024 * 1024)
+extern bool ut_service_list(const char *name, StringInfo out, UtProblem *problem);
+
+/*
+ * Change the expiry of the token that reference (a selector or a full secret)
+ * names, or delete it.  False when there is none: nothing was done.
+ */
+extern bool ut_service_update(const char *reference, TimestampTz expires_at,
+							  const UtActor *actor, UtToken *token);
+extern bool ut_service_delete(const char *reference, const UtActor *actor);
+
+/* Delete the tokens that have been expired for at least that long. */
+extern int64 ut_service_purge(const Interval *age, const UtActor *actor);
+
+/* Write the events of tokens that went with their last project. */
+extern void ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor);
+
+#endif							/* UT_SERVICE_H */

@@ -1,0 +1,305 @@
+/*-------------------------------------------------------------------------
+ *
+ * import.c
+ *	  How are many tokens written at once?
+ *
+ * One statement for each table, whatever the number.  What is there already is
+ * left as it is.  A project or environment that goes meanwhile fails the whole
+ * by its foreign key.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "store/store.h"
+#include "store/plan.h"
+#include "store/row.h"
+
+/* A column of the tokens that come in, as an array. */
+typedef Datum (*Column) (const UtIncoming *incoming);
+
+static Datum
+optional_text(const char *text)
+{
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+static Datum
+get_selector(const UtIncoming *incoming)
+{
+	return CStringGetTextDatum(incoming->token.selector);
+}
+
+static Datum
+get_verifier(const UtIncoming *incoming)
+{
+	return ut_row_bytea(incoming->token.verifier, UT_VERIFIER_LEN);
+}
+
+static Datum
+get_name(const UtIncoming *incoming)
+{
+	return CStringGetTextDatum(incoming->token.name);
+}
+
+static Datum
+get_type(const UtIncoming *incoming)
+{
+	return CStringGetTextDatum(ut_token_type_names[incoming->token.type]);
+}
+
+static Datum
+get_environment(const UtIncoming *incoming)
+{
+	return optional_text(incoming->token.environment);
+}
+
+static Datum
+get_all_projects(const UtIncoming *incoming)
+{
+	return BoolGetDatum(incoming->token.scope.all);
+}
+
+static Datum
+get_by_verifier(const UtIncoming *incoming)
+{
+	return BoolGetDatum(incoming->by_verifier);
+}
+
+static Datum
+get_created_at(const UtIncoming *incoming)
+{
+	return TimestampTzGetDatum(incoming->token.created_at);
+}
+
+static Datum
+get_alias(const UtIncoming *incoming)
+{
+	return optional_text(incoming->token.alias);
+}
+
+/* The tokens that may come in (inserted false) or have come in (true). */
+static bool
+is_chosen(const UtIncoming *incoming, bool inserted)
+{
+	return incoming->refusal == NULL && (!inserted || incoming->inserted);
+}
+
+static Datum
+make_column(const UtIncoming *incoming, int count, bool inserted, Column column, Oid type)
+{
+	Datum	   *values = palloc_extended(Max(count, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	int			chosen = 0;
+
+	for (int i = 0; i < count; i++)
+	{
+		if (is_chosen(&incoming[i], inserted))
+			values[chosen++] = column(&incoming[i]);
+	}
+	return ut_row_array(values, chosen, type, type == TEXTOID || type == BYTEAOID);
+}
+
+/* A time may be unset, and zero is one that is set. */
+static Datum
+make_times(const UtIncoming *incoming, int count, bool seen)
+{
+	Datum	   *texts = palloc_extended(Max(count, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
+	int			dims[1] = {0};
+	int			lbs[1] = {1};
+
+	for (int i = 0; i < count; i++)
+	{
+		TimestampTz time = seen ? incoming[i].token.seen_at : incoming[i].token.expires_at;
+
+		if (!is_chosen(&incoming[i], false))
+			continue;
+		nulls[dims[0]] = time == UT_TIME_UNSET;
+		texts[dims[0]++] = TimestampTzGetDatum(time);
+	}
+	return PointerGetDatum(construct_md_array(texts, nulls, 1, dims, lbs, TIMESTAMPTZOID,
+											  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+}
+
+/* The scopes of all, a row for each project; owners[i] is whose it is. */
+static int
+flatten_scopes(const UtIncoming *incoming, int count, bool inserted,
+			   char ***projects, int **owners)
+{
+	int			total = 0;
+
+	for (int i = 0; i < count; i++)
+		total += is_chosen(&incoming[i], inserted) ? incoming[i].token.scope.count : 0;
+	*projects = palloc_extended(Max(total, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+	*owners = palloc_extended(Max(total, 1) * sizeof(int), MCXT_ALLOC_HUGE);
+	total = 0;
+	for (int i = 0; i < count; i++)
+	{
+		for (int j = 0; is_chosen(&incoming[i], inserted) && j < incoming[i].token.scope.count; j++)
+		{
+			(*projects)[total] = incoming[i].token.scope.ids[j];
+			(*owners)[total++] = i;
+		}
+	}
+	return total;
+}
+
+void
+ut_store_check_incoming(UtIncoming *incoming, int count)
+{
+	char	  **environments = palloc_extended(Max(count, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+	char	  **projects;
+	int		   *owners;
+	int			total = flatten_scopes(incoming, count, false, &projects, &owners);
+	Datum		key;
+	uint64		unknown;
+
+	for (int i = 0; i < count; i++)
+		environments[i] = incoming[i].refusal == NULL ? incoming[i].token.environment : NULL;
+	key = ut_row_text_array(environments, count);
+	ut_store_open();
+	unknown = ut_store_run(UT_PLAN_UNKNOWN_ENVIRONMENTS, &key, NULL, UT_VIEW_USUAL);
+	for (uint64 i = 0; i < unknown; i++)
+		incoming[ut_row_read_count(SPI_tuptable, i) - 1].refusal = "its environment does not exist here";
+	key = ut_row_text_array(projects, total);
+	unknown = ut_store_run(UT_PLAN_UNKNOWN_PROJECTS, &key, NULL, UT_VIEW_USUAL);
+	for (uint64 i = 0; i < unknown; i++)
+		incoming[owners[ut_row_read_count(SPI_tuptable, i) - 1]].refusal = "one of its projects does not exist here";
+	ut_store_close();
+}
+
+static int
+compare_texts(const void *a, const void *b)
+{
+	return strcmp(*(char *const *) a, *(char *const *) b);
+}
+
+/*
+ * Mark those whose selectors came back.  Of two with one selector the first
+ * one came in: what was given to it is taken out of the list.
+ */
+static void
+mark_inserted(UtIncoming *incoming, int count, char **selectors, uint64 nselectors)
+{
+	bool	   *used = palloc0(Max(nselectors, 1) * sizeof(bool));
+
+	qsort(selectors, nselectors, sizeof(char *), compare_texts);
+	for (int i = 0; i < count; i++)
+	{
+		char	  **hit;
+
+		if (incoming[i].refusal != NULL)
+			continue;
+		hit = bsearch(&incoming[i].token.selector, selectors, nselectors,
+					  sizeof(char *), compare_texts);
+		if (hit != NULL && !used[hit - selectors])
+			incoming[i].inserted = used[hit - selectors] = true;
+	}
+}
+
+/* Was a selector that could not come in taken by another secret? */
+static void
+mark_taken(UtIncoming *incoming, int count)
+{
+	char	  **selectors = palloc0(Max(count, 1) * sizeof(char *));
+	bool	   *found = palloc0(Max(count, 1) * sizeof(bool));
+	UtToken    *tokens = palloc_extended(Max(count, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (is_chosen(&incoming[i], false) && !incoming[i].inserted && !incoming[i].by_verifier)
+			selectors[i] = incoming[i].token.selector;
+	}
+	ut_store_find_many(selectors, count, found, tokens);
+	for (int i = 0; i < count; i++)
+	{
+		if (selectors[i] != NULL)
+			ut_store_expect(found[i], true);
+		incoming[i].taken = found[i] && memcmp(tokens[i].verifier, incoming[i].token.verifier,
+											   UT_VERIFIER_LEN) != 0;
+	}
+}
+
+static void
+insert_tokens(UtIncoming *incoming, int count, const UtActor *actor)
+{
+	Datum		values[12] = {
+		make_column(incoming, count, false, get_selector, TEXTOID),
+		make_column(incoming, count, false, get_verifier, BYTEAOID),
+		make_column(incoming, count, false, get_name, TEXTOID),
+		make_column(incoming, count, false, get_type, TEXTOID),
+		make_column(incoming, count, false, get_environment, TEXTOID),
+		make_column(incoming, count, false, get_all_projects, BOOLOID),
+		make_column(incoming, count, false, get_by_verifier, BOOLOID),
+		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
+		make_times(incoming, count, false),
+		make_times(incoming, count, true),
+		make_column(incoming, count, false, get_alias, TEXTOID),
+		CStringGetTextDatum(actor->name)
+	};
+	uint64		inserted = ut_store_run(UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
+	char	  **selectors = palloc_extended(Max(inserted, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+
+	for (uint64 i = 0; i < inserted; i++)
+		selectors[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
+	mark_inserted(incoming, count, selectors, inserted);
+}
+
+static void
+insert_scopes(UtIncoming *incoming, int count)
+{
+	char	  **projects;
+	int		   *owners;
+	int			total = flatten_scopes(incoming, count, true, &projects, &owners);
+	Datum	   *selectors = palloc_extended(Max(total, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	Datum	   *ords = palloc_extended(Max(total, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	int			ord = 0;
+	Datum		values[3];
+
+	for (int i = 0; i < total; i++)
+	{
+		ord = i > 0 && owners[i] == owners[i - 1] ? ord + 1 : 1;
+		selectors[i] = CStringGetTextDatum(incoming[owners[i]].token.selector);
+		ords[i] = Int32GetDatum(ord);
+	}
+	values[0] = ut_row_array(selectors, total, TEXTOID, false);
+	values[1] = ut_row_text_array(projects, total);
+	values[2] = ut_row_array(ords, total, INT4OID, false);
+	ut_store_expect(ut_store_run(UT_PLAN_IMPORT_PROJECTS, values, NULL, UT_VIEW_USUAL), total);
+}
+
+static void
+insert_events(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
+{
+	Datum	   *data = palloc_extended(Max(count, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	int			chosen = 0;
+	Datum		values[4];
+
+	for (int i = 0; i < count; i++)
+	{
+		if (is_chosen(&incoming[i], true))
+			data[chosen++] = JsonbPGetDatum(events[i]);
+	}
+	values[0] = make_column(incoming, count, true, get_selector, TEXTOID);
+	values[1] = make_column(incoming, count, true, get_name, TEXTOID);
+	values[2] = ut_row_array(data, chosen, JSONBOID, false);
+	values[3] = CStringGetTextDatum(actor->name);
+	ut_store_expect(ut_store_run(UT_PLAN_IMPORT_EVENTS, values, NULL, UT_VIEW_USUAL), chosen);
+}
+
+void
+ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
+{
+	ut_store_open();
+	insert_tokens(incoming, count, actor);
+	insert_scopes(incoming, count);
+	insert_events(incoming, count, events, actor);
+	ut_store_close();
+	mark_taken(incoming, count);
+}

@@ -1,0 +1,331 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.c
+ *	  Which statements are there, and how is one run?  Every SQL statement of
+ *	  the extension stands here; each is planned once a session.
+ *
+ * All callers are SECURITY DEFINER with search_path = pg_catalog, pg_temp, so
+ * operators and functions are the server's; tables carry their schema.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "optimizer/cost.h"
+#include "utils/builtins.h"
+#include "utils/snapmgr.h"
+
+#include "store/plan.h"
+
+#define MAX_ARGS 12
+
+/* The columns of UtToken as enum UtTokenColumn has them, then its projects. */
+#define TOKEN_COLUMNS \
+	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
+	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
+	"SELECT p.project FROM unleash_tokens.api_token_project AS p " \
+	"JOIN unleash_tokens.project AS r ON r.id = p.project " \
+	"WHERE p.selector = t.selector ORDER BY p.ord) END "
+
+typedef struct Statement
+{
+	const char *sql;
+	int			nargs;
+	Oid			argtypes[MAX_ARGS];
+	bool		by_key;			/* rows are few, and found by their keys */
+} Statement;
+
+static const Statement statements[UT_PLANS] = {
+	[UT_PLAN_LOCK_ENVIRONMENT] = {
+		"SELECT 1 FROM unleash_tokens.environment WHERE name = $1 FOR KEY SHARE",
+	1, {TEXTOID}, true},
+	[UT_PLAN_LOCK_PROJECTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
+		"JOIN unleash_tokens.project AS p ON p.id = u.id COLLATE \"C\" "
+		"ORDER BY p.id FOR KEY SHARE OF p",
+	1, {TEXTARRAYOID}, true},
+	[UT_PLAN_COUNT] = {
+		"SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token LIMIT $1) AS t",
+	1, {INT8OID}},
+	[UT_PLAN_INSERT] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
+		"environment, all_projects, created_at, expires_at, created_by) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING",
+		9, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TEXTOID}, true},
+	[UT_PLAN_INSERT_PROJECTS] = {
+		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
+		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",
+	2, {TEXTOID, TEXTARRAYOID}, true},
+	[UT_PLAN_INSERT_EVENT] = {
+		"INSERT INTO unleash_tokens.api_token_event "
+		"(type, selector, token_name, actor, actor_selector, data, pre_data) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7)",
+	7, {TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, JSONBOID, JSONBOID}, true},
+	[UT_PLAN_FIND_MANY] = {
+		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (selector, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\"",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_FIND_MANY_BY_VERIFIER] = {
+		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (verifier, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.verifier = u.verifier AND t.by_verifier",
+	1, {BYTEAARRAYOID}},
+
+	/*
+	 * TOKEN_COLUMNS, but with one join for the scopes of all: a subquery for
+	 * each token costs most of a list, and more than its share where
+	 * api_token_project is small enough to be scanned each time.
+	 */
+	[UT_PLAN_LIST] = {
+		"SELECT t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, "
+		"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, "
+		"CASE WHEN NOT t.all_projects THEN coalesce(s.projects, ARRAY[]::text[]) END "
+		"FROM unleash_tokens.api_token AS t LEFT JOIN ("
+		"SELECT p.selector, array_agg(p.project ORDER BY p.ord) AS projects "
+		"FROM unleash_tokens.api_token_project AS p "
+		"JOIN unleash_tokens.project AS r ON r.id = p.project GROUP BY p.selector"
+		") AS s ON s.selector = t.selector AND NOT t.all_projects "
+		"ORDER BY t.created_at, t.selector",
+	0, {0}},
+	[UT_PLAN_LIST_BY_NAME] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.token_name = $1 AND hashtextextended(t.token_name, 0) = hashtextextended($1 COLLATE \"C\", 0) "
+		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
+	1, {TEXTOID}, true},
+	[UT_PLAN_LOCK] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.selector = $1 FOR UPDATE OF t",
+	1, {TEXTOID}, true},
+	[UT_PLAN_UPDATE_EXPIRY] = {
+		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
+	2, {TEXTOID, TIMESTAMPTZOID}, true},
+	[UT_PLAN_LOCK_EXPIRED] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE t.expires_at <= clock_timestamp() - $1 ORDER BY t.selector FOR UPDATE OF t",
+	1, {INTERVALOID}},
+	[UT_PLAN_DELETE_EVENTS] = {
+		"DELETE FROM unleash_tokens.api_token_event WHERE at <= clock_timestamp() - $1",
+	1, {INTERVALOID}},
+	[UT_PLAN_UNKNOWN_ENVIRONMENTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (name, ord) WHERE u.name IS NOT NULL "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = u.name COLLATE \"C\")",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_UNKNOWN_PROJECTS] = {
+		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
+		"WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id = u.id COLLATE \"C\")",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_IMPORT] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
+		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "
+		"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS u "
+		"ON CONFLICT DO NOTHING RETURNING selector",
+		12, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
+	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID}, true},
+	[UT_PLAN_IMPORT_PROJECTS] = {
+		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
+		"SELECT * FROM unnest($1, $2, $3)",
+	3, {TEXTARRAYOID, TEXTARRAYOID, INT4ARRAYOID}, true},
+	[UT_PLAN_IMPORT_EVENTS] = {
+		"INSERT INTO unleash_tokens.api_token_event "
+		"(type, selector, token_name, data, actor) "
+		"SELECT 'api-token-created', u.*, $4 FROM unnest($1, $2, $3) AS u",
+	4, {TEXTARRAYOID, TEXTARRAYOID, JSONBARRAYOID, TEXTOID}, true},
+
+	/*
+	 * by place, not once more by selector; a row that was changed before it
+	 * was locked waits for the next time
+	 */
+	[UT_PLAN_UPDATE_SEEN] = {
+		"UPDATE unleash_tokens.api_token AS t SET seen_at = u.at "
+		"FROM (SELECT selector, ctid FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"ORDER BY selector FOR NO KEY UPDATE SKIP LOCKED) AS l "
+		"JOIN unnest($1, $2) AS u (selector, at) ON l.selector = u.selector COLLATE \"C\" "
+		"WHERE t.ctid = l.ctid AND (t.seen_at IS NULL OR t.seen_at < u.at)",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+	[UT_PLAN_FIND_UNSEEN] = {
+		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS u (selector, at, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
+		"WHERE t.seen_at IS NULL OR t.seen_at < u.at",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+	[UT_PLAN_LOCK_SCOPED] = {
+		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"AND NOT all_projects ORDER BY selector FOR UPDATE",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_LOCK_ALL_SCOPED] = {
+		"SELECT FROM unleash_tokens.api_token WHERE NOT all_projects "
+		"ORDER BY selector FOR UPDATE",
+	0, {0}},
+	[UT_PLAN_FIND_SCOPELESS] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"WHERE NOT t.all_projects AND ($1 IS NULL OR t.selector = ANY ($1)) "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p "
+		"WHERE p.selector = t.selector) ORDER BY t.selector",
+	1, {TEXTARRAYOID}},
+	[UT_PLAN_DELETE] = {
+		"DELETE FROM unleash_tokens.api_token WHERE selector = $1",
+	1, {TEXTOID}, true},
+	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
+		"SELECT FROM unleash_tokens.project WHERE id = $1 ->> 'id' AND origin = 'install' FOR UPDATE",
+	1, {JSONBOID}},
+	[UT_PLAN_DELETE_INSTALL_PROJECT] = {
+		"DELETE FROM unleash_tokens.project AS r WHERE r.id = $1 ->> 'id' AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.project = r.id)",
+	1, {JSONBOID}},
+	[UT_PLAN_LOCK_INSTALL_ENVIRONMENT] = {
+		"SELECT FROM unleash_tokens.environment WHERE name = $1 ->> 'name' AND origin = 'install' FOR UPDATE",
+	1, {JSONBOID}},
+	[UT_PLAN_DELETE_INSTALL_ENVIRONMENT] = {
+		"DELETE FROM unleash_tokens.environment AS r WHERE r.name = $1 ->> 'name' AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_PROJECT] = {
+		"INSERT INTO unleash_tokens.project "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.project, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_ENVIRONMENT] = {
+		"INSERT INTO unleash_tokens.environment "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.environment, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_TOKEN] = {
+		"INSERT INTO unleash_tokens.api_token "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_TOKEN_PROJECT] = {
+		"INSERT INTO unleash_tokens.api_token_project "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_project, $1)",
+	1, {JSONBOID}},
+	[UT_PLAN_RESTORE_EVENT] = {
+		"INSERT INTO unleash_tokens.api_token_event OVERRIDING SYSTEM VALUE "
+		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_event, $1)",
+	1, {JSONBOID}},
+};
+
+/* Plans live as long as the session; the server plans anew what DDL makes stale. */
+static SPIPlanPtr plans[UT_PLANS];
+
+/* Set when the versions were seen to agree; never reset. */
+static bool version_checked = false;
+
+static SPIPlanPtr get_plan(UtPlan plan);
+
+void
+ut_store_open(void)
+{
+	if (SPI_connect() != SPI_OK_CONNECT)
+		elog(ERROR, "could not connect to SPI");
+	ut_store_check_version();
+}
+
+void
+ut_store_close(void)
+{
+	if (SPI_finish() != SPI_OK_FINISH)
+		elog(ERROR, "could not finish SPI");
+}
+
+/*
+ * Plans are kept for the session, those of foreign keys too, and one that was
+ * made while a table was small would read it whole when it has grown.  So what
+ * is found by its key is planned without sequential scans.
+ */
+uint64
+ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
+{
+	Snapshot	snapshot = view == UT_VIEW_USUAL ? InvalidSnapshot : GetLatestSnapshot();
+	bool		usual = enable_seqscan;
+	int			result;
+
+	enable_seqscan = usual && !statements[plan].by_key;
+	PG_TRY();
+	{
+		result = SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot,
+									  InvalidSnapshot, view == UT_VIEW_LATEST_READ, true, 0);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = usual;
+	}
+	PG_END_TRY();
+	if (result < 0)
+		elog(ERROR, "could not run statement %d: %s", (int) plan,
+			 SPI_result_code_string(result));
+	return SPI_processed;
+}
+
+Portal
+ut_store_open_cursor(UtPlan plan, Datum *values)
+{
+	bool		usual = enable_seqscan;
+	Portal		portal;
+
+	PushActiveSnapshot(GetLatestSnapshot());
+	enable_seqscan = usual && !statements[plan].by_key;
+	PG_TRY();
+	{
+		portal = SPI_cursor_open(NULL, get_plan(plan), values, NULL, true);
+	}
+	PG_FINALLY();
+	{
+		enable_seqscan = usual;
+	}
+	PG_END_TRY();
+	PopActiveSnapshot();
+	return portal;
+}
+
+/* Stored only once it is complete: an error in between leaves NULL. */
+static SPIPlanPtr
+get_plan(UtPlan plan)
+{
+	const Statement *statement = &statements[plan];
+	SPIPlanPtr	prepared;
+
+	if (plans[plan] != NULL)
+		return plans[plan];
+	prepared = SPI_prepare(statement->sql, statement->nargs, (Oid *) statement->argtypes);
+	if (prepared == NULL)
+		elog(ERROR, "could not prepare statement %d: %s", (int) plan,
+			 SPI_result_code_string(SPI_result));
+	SPI_keepplan(prepared);
+	plans[plan] = prepared;
+	return prepared;
+}
+
+/*
+ * The statements above fit the tables of these versions of the SQL objects: a
+ * library may be installed before ALTER EXTENSION UPDATE is run.
+ */
+static bool
+is_served(const char *installed)
+{
+	static const char *const served[] = {UT_VERSION, "1.1", "1.0"};
+
+	for (int i = 0; i < (int) lengthof(served); i++)
+	{
+		if (strcmp(installed, served[i]) == 0)
+			return true;
+	}
+	return false;
+}
+
+void
+ut_store_check_version(void)
+{
+	char	   *installed;
+
+	if (version_checked)
+		return;
+	installed = ut_store_read_version();
+	if (installed == NULL || !is_served(installed))
+		ereport(ERROR,
+				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
+				 errmsg("library and SQL objects of unleash_tokens are of different versions"),
+				 errdetail("The library is version %s, the SQL objects are version %s.",
+						   UT_VERSION, installed ? installed : "unknown"),
+				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE; if that does not help, install the library of that version and start new sessions.")));
+	version_checked = true;
+}

@@ -1,0 +1,85 @@
+/*-------------------------------------------------------------------------
+ *
+ * plan.h
+ *	  Which statements are there, and how is one run?
+ *
+ * For the store's own files only.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_STORE_PLAN_H
+#define UT_STORE_PLAN_H
+
+#include "executor/spi.h"
+#include "utils/snapshot.h"
+
+typedef enum UtPlan
+{
+	UT_PLAN_LOCK_ENVIRONMENT,
+	UT_PLAN_LOCK_PROJECTS,
+	UT_PLAN_COUNT,
+	UT_PLAN_INSERT,
+	UT_PLAN_INSERT_PROJECTS,
+	UT_PLAN_INSERT_EVENT,
+	UT_PLAN_FIND_MANY,
+	UT_PLAN_FIND_MANY_BY_VERIFIER,
+	UT_PLAN_LIST,
+	UT_PLAN_LIST_BY_NAME,
+	UT_PLAN_LOCK,
+	UT_PLAN_UPDATE_EXPIRY,
+	UT_PLAN_LOCK_EXPIRED,
+	UT_PLAN_DELETE_EVENTS,
+	UT_PLAN_UNKNOWN_ENVIRONMENTS,
+	UT_PLAN_UNKNOWN_PROJECTS,
+	UT_PLAN_IMPORT,
+	UT_PLAN_IMPORT_PROJECTS,
+	UT_PLAN_IMPORT_EVENTS,
+	UT_PLAN_UPDATE_SEEN,
+	UT_PLAN_FIND_UNSEEN,
+	UT_PLAN_LOCK_SCOPED,
+	UT_PLAN_LOCK_ALL_SCOPED,
+	UT_PLAN_FIND_SCOPELESS,
+	UT_PLAN_DELETE,
+	UT_PLAN_LOCK_INSTALL_PROJECT,
+	UT_PLAN_DELETE_INSTALL_PROJECT,
+	UT_PLAN_LOCK_INSTALL_ENVIRONMENT,
+	UT_PLAN_DELETE_INSTALL_ENVIRONMENT,
+	UT_PLAN_RESTORE_PROJECT,
+	UT_PLAN_RESTORE_ENVIRONMENT,
+	UT_PLAN_RESTORE_TOKEN,
+	UT_PLAN_RESTORE_TOKEN_PROJECT,
+	UT_PLAN_RESTORE_EVENT
+} UtPlan;
+
+#define UT_PLANS (UT_PLAN_RESTORE_EVENT + 1)
+
+/* How a statement sees the tables. */
+typedef enum UtView
+{
+	UT_VIEW_USUAL,				/* as any statement of this transaction */
+	UT_VIEW_LATEST,				/* what is committed now; may write */
+	UT_VIEW_LATEST_READ			/* what is committed now, read only */
+} UtView;
+
+/*
+ * Once a session: are the SQL objects of a version that this library serves?
+ * Error 55000 when not.
+ */
+extern void ut_store_check_version(void);
+
+/* Connect to SPI for a store function, and leave it again; checks the version. */
+extern void ut_store_open(void);
+extern void ut_store_close(void);
+
+/* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
+extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
+
+/* The version of the SQL objects; NULL without the extension. */
+extern char *ut_store_read_version(void);
+
+/* Open a cursor over what a kept plan finds as it is committed now. */
+extern Portal ut_store_open_cursor(UtPlan plan, Datum *values);
+
+#endif							/* UT_STORE_PLAN_H */

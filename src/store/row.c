@@ -1,0 +1,203 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.c
+ *	  How do rows of the tables and our structs convert?
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/lsyscache.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "store/row.h"
+#include "usage/usage.h"
+
+Datum
+ut_row_bytea(const uint8 *bytes, size_t len)
+{
+	bytea	   *value = palloc(VARHDRSZ + len);
+
+	SET_VARSIZE(value, VARHDRSZ + len);
+	memcpy(VARDATA(value), bytes, len);
+	return PointerGetDatum(value);
+}
+
+Datum
+ut_row_text(const char *text, char *null)
+{
+	*null = text == NULL ? 'n' : ' ';
+	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
+}
+
+Datum
+ut_row_array(Datum *values, int count, Oid type, bool nullable)
+{
+	int			dims[1] = {count};
+	int			lbs[1] = {1};
+	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
+	int16		typlen;
+	bool		typbyval;
+	char		typalign;
+
+	for (int i = 0; i < count; i++)
+		nulls[i] = nullable && values[i] == (Datum) 0;
+	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
+	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type,
+											  typlen, typbyval, typalign));
+}
+
+Datum
+ut_row_text_array(char **texts, int count)
+{
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = texts[i] == NULL ? (Datum) 0 : CStringGetTextDatum(texts[i]);
+	return ut_row_array(values, count, TEXTOID, true);
+}
+
+Datum
+ut_row_bytea_array(const uint8 **bytes, int count, size_t len)
+{
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = bytes[i] == NULL ? (Datum) 0 : ut_row_bytea(bytes[i], len);
+	return ut_row_array(values, count, BYTEAOID, true);
+}
+
+Datum
+ut_row_time(TimestampTz time, char *null)
+{
+	*null = time == UT_TIME_UNSET ? 'n' : ' ';
+	return TimestampTzGetDatum(time);
+}
+
+/* A column as text in the current context; NULL for NULL. */
+static char *
+get_text(const Datum *values, const bool *nulls, UtTokenColumn column)
+{
+	return nulls[column - 1] ? NULL : TextDatumGetCString(values[column - 1]);
+}
+
+static TimestampTz
+get_time(const Datum *values, const bool *nulls, UtTokenColumn column)
+{
+	return nulls[column - 1] ? UT_TIME_UNSET : DatumGetTimestampTz(values[column - 1]);
+}
+
+static UtTokenType
+get_type(const text *name)
+{
+	for (int i = 0; i < UT_TOKEN_TYPES; i++)
+	{
+		if (VARSIZE_ANY_EXHDR(name) == strlen(ut_token_type_names[i]) &&
+			memcmp(VARDATA_ANY(name), ut_token_type_names[i], VARSIZE_ANY_EXHDR(name)) == 0)
+			return (UtTokenType) i;
+	}
+	elog(ERROR, "unknown token type in table unleash_tokens.api_token");
+}
+
+char	  **
+ut_row_read_texts(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	char	  **texts;
+
+	deconstruct_array(array, TEXTOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
+	texts = palloc(Max(*count, 1) * sizeof(char *));
+	for (int i = 0; i < *count; i++)
+		texts[i] = nulls[i] ? NULL : TextDatumGetCString(values[i]);
+	return texts;
+}
+
+TimestampTz *
+ut_row_read_times(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	TimestampTz *times;
+
+	deconstruct_array(array, TIMESTAMPTZOID, sizeof(TimestampTz), FLOAT8PASSBYVAL,
+					  TYPALIGN_DOUBLE, &values, &nulls, count);
+	times = palloc(Max(*count, 1) * sizeof(TimestampTz));
+	for (int i = 0; i < *count; i++)
+	{
+		times[i] = nulls[i] ? UT_TIME_UNSET : DatumGetTimestampTz(values[i]);
+		if (TIMESTAMP_NOT_FINITE(times[i]))
+			times[i] = UT_TIME_UNSET;
+	}
+	return times;
+}
+
+void
+ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
+{
+	static char *all[] = {"*"};
+
+	values[0] = CStringGetTextDatum(token->selector);
+	values[1] = CStringGetTextDatum(token->name);
+	values[2] = CStringGetTextDatum(ut_token_type_names[token->type]);
+	values[3] = token->scope.all ? ut_row_text_array(all, 1) :
+		ut_row_text_array(token->scope.ids, token->scope.count);
+	values[4] = CStringGetTextDatum(token->environment == NULL ? "*" : token->environment);
+	values[5] = TimestampTzGetDatum(token->expires_at);
+	nulls[5] = token->expires_at == UT_TIME_UNSET;
+}
+
+int64
+ut_row_read_count(SPITupleTable *table, uint64 row)
+{
+	bool		isnull;
+
+	return DatumGetInt64(SPI_getbinval(table->vals[row], table->tupdesc,
+									   table->tupdesc->natts, &isnull));
+}
+
+void
+ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token)
+{
+	Datum	   *values = palloc(desc->natts * sizeof(Datum));
+	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	bytea	   *verifier;
+
+	heap_deform_tuple(row, desc, values, nulls);
+	memset(&token->scope, 0, sizeof(UtScope));
+	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
+	verifier = DatumGetByteaPP(values[UT_COLUMN_VERIFIER - 1]);
+	memcpy(token->verifier, VARDATA_ANY(verifier), UT_VERIFIER_LEN);
+	token->name = get_text(values, nulls, UT_COLUMN_NAME);
+	token->type = get_type(DatumGetTextPP(values[UT_COLUMN_TYPE - 1]));
+	token->environment = get_text(values, nulls, UT_COLUMN_ENVIRONMENT);
+	token->scope.all = DatumGetBool(values[UT_COLUMN_ALL_PROJECTS - 1]);
+	token->created_at = get_time(values, nulls, UT_COLUMN_CREATED_AT);
+	token->expires_at = get_time(values, nulls, UT_COLUMN_EXPIRES_AT);
+	token->seen_at = get_time(values, nulls, UT_COLUMN_SEEN_AT);
+	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
+	pfree(values);
+	pfree(nulls);
+}
+
+/* All projects only where the row says so; NULL and {} are none. */
+void
+ut_row_read_token(SPITupleTable *table, uint64 row, MemoryContext context, UtToken *token)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+	bool		isnull;
+	Datum		projects;
+
+	ut_row_fill_token(table->vals[row], table->tupdesc, token);
+	projects = SPI_getbinval(table->vals[row], table->tupdesc, UT_COLUMN_PROJECTS, &isnull);
+	if (!token->scope.all && !isnull)
+		token->scope.ids = ut_row_read_texts(DatumGetArrayTypeP(projects), &token->scope.count);
+	ut_usage_overlay(token);
+	MemoryContextSwitchTo(before);
+}

@@ -1,0 +1,69 @@
+/*-------------------------------------------------------------------------
+ *
+ * row.h
+ *	  How do rows of the tables and our structs convert?
+ *
+ * For the store's own files and the front door.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_STORE_ROW_H
+#define UT_STORE_ROW_H
+
+#include "executor/spi.h"
+#include "utils/array.h"
+
+#include "base/token.h"
+
+/* The columns of api_token that make a token, and its projects in a result. */
+typedef enum UtTokenColumn
+{
+	UT_COLUMN_SELECTOR = 1,
+	UT_COLUMN_VERIFIER,
+	UT_COLUMN_NAME,
+	UT_COLUMN_TYPE,
+	UT_COLUMN_ENVIRONMENT,
+	UT_COLUMN_ALL_PROJECTS,
+	UT_COLUMN_BY_VERIFIER,
+	UT_COLUMN_CREATED_AT,
+	UT_COLUMN_EXPIRES_AT,
+	UT_COLUMN_SEEN_AT,
+	UT_COLUMN_ALIAS,
+	UT_COLUMN_PROJECTS
+} UtTokenColumn;
+
+/* To Datums; *null becomes 'n' for NULL and UT_TIME_UNSET. */
+extern Datum ut_row_bytea(const uint8 *bytes, size_t len);
+extern Datum ut_row_text(const char *text, char *null);
+extern Datum ut_row_text_array(char **texts, int count);
+extern Datum ut_row_bytea_array(const uint8 **bytes, int count, size_t len);
+extern Datum ut_row_time(TimestampTz time, char *null);
+
+/* An array of one dimension of any type; (Datum) 0 is NULL where nullable. */
+extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
+
+/* A text array as C strings; a NULL element becomes NULL. */
+extern char **ut_row_read_texts(ArrayType *array, int *count);
+
+/* A timestamptz array; a NULL element or an infinite one becomes UT_TIME_UNSET. */
+extern TimestampTz *ut_row_read_times(ArrayType *array, int *count);
+
+/*
+ * A token as selector, token_name, type, projects, environment, expires_at for
+ * validate_api_tokens().
+ */
+extern void ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls);
+
+/* The last column of a row, a bigint that is not NULL. */
+extern int64 ut_row_read_count(SPITupleTable *table, uint64 row);
+
+/* A row of api_token to a token that has no projects yet, in the current context. */
+extern void ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token);
+
+/* Row of a result with TOKEN_COLUMNS to a token, allocated in context. */
+extern void ut_row_read_token(SPITupleTable *table, uint64 row,
+							  MemoryContext context, UtToken *token);
+
+#endif							/* UT_STORE_ROW_H */

@@ -1,0 +1,83 @@
+/*-------------------------------------------------------------------------
+ *
+ * seen.c
+ *	  How is the time of the last use written to the table?
+ *
+ * Locking: rows in the order of their selectors; one that another has locked
+ * is skipped and its note kept.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_type.h"
+#include "utils/builtins.h"
+#include "utils/timestamp.h"
+
+#include "base/compat.h"
+#include "text/secret.h"
+#include "store/store.h"
+#include "store/plan.h"
+#include "store/row.h"
+
+static Datum
+selectors_of(const UtNote *notes, int count)
+{
+	Datum	   *values = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = PointerGetDatum(cstring_to_text_with_len(notes[i].selector, UT_SELECTOR_LEN));
+	return ut_row_array(values, count, TEXTOID, false);
+}
+
+static Datum
+times_of(const UtNote *notes, int count)
+{
+	Datum	   *values = palloc(count * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = TimestampTzGetDatum(notes[i].at);
+	return ut_row_array(values, count, TIMESTAMPTZOID, false);
+}
+
+/* Move the notes that were not written behind the others, and return how many. */
+static int
+move_unwritten(UtNote *notes, int count, uint64 unwritten)
+{
+	bool	   *is_unwritten = palloc0(count * sizeof(bool));
+	UtNote	   *left = palloc(count * sizeof(UtNote));
+	int			done = 0;
+	int			nleft = 0;
+
+	for (uint64 row = 0; row < unwritten; row++)
+		is_unwritten[ut_row_read_count(SPI_tuptable, row) - 1] = true;
+	for (int i = 0; i < count; i++)
+	{
+		if (is_unwritten[i])
+			left[nleft++] = notes[i];
+		else
+			notes[done++] = notes[i];
+	}
+	memcpy(notes + done, left, nleft * sizeof(UtNote));
+	return nleft;
+}
+
+int
+ut_store_write_seen(UtNote *notes, int count)
+{
+	Datum		values[] = {selectors_of(notes, count), times_of(notes, count)};
+	int			left = 0;
+
+	ut_store_open();
+
+	/*
+	 * what was not written is locked by others, or gone, or as new as the
+	 * note
+	 */
+	if (ut_store_run(UT_PLAN_UPDATE_SEEN, values, NULL, UT_VIEW_USUAL) < count)
+		left = move_unwritten(notes, count, ut_store_run(UT_PLAN_FIND_UNSEEN, values, NULL, UT_VIEW_USUAL));
+	ut_store_close();
+	return count - left;
+}

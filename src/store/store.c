@@ -1,0 +1,276 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.c
+ *	  Where are tokens kept?  Tokens, their scopes and events.
+ *
+ * Knows nothing of HTTP and JSON bodies.  The locking rule is in store.h.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "catalog/pg_extension.h"
+#include "catalog/pg_type.h"
+#include "commands/extension.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/memutils.h"
+
+#include "base/compat.h"
+#include "store/store.h"
+#include "store/plan.h"
+#include "store/row.h"
+
+/*
+ * Sub-object of our extension that stands for the number of tokens.  No DDL
+ * and no user's advisory lock ever takes it.
+ */
+#define LIMIT_LOCK 1
+
+/*
+ * A trigger or a rule of somebody else can keep a row from being written without
+ * an error.  What was not written must not be answered as if it were.
+ */
+void
+ut_store_expect(uint64 written, uint64 expected)
+{
+	if (written != expected)
+		ereport(ERROR,
+				(errcode(ERRCODE_TRIGGERED_ACTION_EXCEPTION),
+				 errmsg("a row of unleash_tokens was not written"),
+				 errhint("A trigger, rule or row security policy stands in the way: see unleash_tokens.doctor().")));
+}
+
+bool
+ut_store_lock_environment(const char *name)
+{
+	Datum		values[] = {CStringGetTextDatum(name)};
+	bool		found;
+
+	ut_store_open();
+	found = ut_store_run(UT_PLAN_LOCK_ENVIRONMENT, values, NULL, UT_VIEW_USUAL) > 0;
+	ut_store_close();
+	return found;
+}
+
+int
+ut_store_lock_projects(const UtScope *scope)
+{
+	Datum		values[] = {ut_row_text_array(scope->ids, scope->count)};
+	bool	   *known = palloc0(scope->count * sizeof(bool));
+	uint64		found;
+
+	ut_store_open();
+	found = ut_store_run(UT_PLAN_LOCK_PROJECTS, values, NULL, UT_VIEW_USUAL);
+	for (uint64 i = 0; i < found; i++)
+		known[ut_row_read_count(SPI_tuptable, i) - 1] = true;
+	ut_store_close();
+	for (int i = 0; i < scope->count; i++)
+	{
+		if (!known[i])
+			return i;
+	}
+	return -1;
+}
+
+bool
+ut_store_is_below(int limit)
+{
+	Datum		values[] = {Int64GetDatum(limit)};
+	int64		count;
+
+	LockDatabaseObject(ExtensionRelationId, get_extension_oid("unleash_tokens", false),
+					   LIMIT_LOCK, ExclusiveLock);
+	ut_store_open();
+	ut_store_run(UT_PLAN_COUNT, values, NULL, UT_VIEW_LATEST);
+	count = ut_row_read_count(SPI_tuptable, 0);
+	ut_store_close();
+	return count < limit;
+}
+
+bool
+ut_store_insert(const UtToken *token, const char *created_by)
+{
+	Datum		values[9];
+	char		nulls[] = "         ";
+	bool		inserted;
+
+	values[0] = CStringGetTextDatum(token->selector);
+	values[1] = ut_row_bytea(token->verifier, UT_VERIFIER_LEN);
+	values[2] = CStringGetTextDatum(token->name);
+	values[3] = CStringGetTextDatum(ut_token_type_names[token->type]);
+	values[4] = ut_row_text(token->environment, &nulls[4]);
+	values[5] = BoolGetDatum(token->scope.all);
+	values[6] = TimestampTzGetDatum(token->created_at);
+	values[7] = ut_row_time(token->expires_at, &nulls[7]);
+	values[8] = CStringGetTextDatum(created_by);
+
+	ut_store_open();
+	inserted = ut_store_run(UT_PLAN_INSERT, values, nulls, UT_VIEW_USUAL) > 0;
+	if (inserted && !token->scope.all)
+	{
+		Datum		scope[] = {values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
+
+		ut_store_expect(ut_store_run(UT_PLAN_INSERT_PROJECTS, scope, NULL, UT_VIEW_USUAL),
+						token->scope.count);
+	}
+	ut_store_close();
+	return inserted;
+}
+
+void
+ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
+				   Jsonb *data, Jsonb *pre_data)
+{
+	Datum		values[7];
+	char		nulls[] = "       ";
+
+	values[0] = CStringGetTextDatum(type);
+	values[1] = CStringGetTextDatum(token->selector);
+	values[2] = CStringGetTextDatum(token->name);
+	values[3] = CStringGetTextDatum(actor->name);
+	values[4] = ut_row_text(actor->selector, &nulls[4]);
+	values[5] = PointerGetDatum(data);
+	values[6] = PointerGetDatum(pre_data);
+	nulls[5] = data == NULL ? 'n' : ' ';
+	nulls[6] = pre_data == NULL ? 'n' : ' ';
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(UT_PLAN_INSERT_EVENT, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+bool
+ut_store_lock(const char *selector, UtToken *token)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		key = CStringGetTextDatum(selector);
+	bool		found;
+
+	ut_store_open();
+	found = ut_store_run(UT_PLAN_LOCK, &key, NULL, UT_VIEW_USUAL) > 0;
+	if (found)
+		ut_row_read_token(SPI_tuptable, 0, context, token);
+	ut_store_close();
+	return found;
+}
+
+/* Keys that are NULL keep their place, so that ord tells which was found. */
+static void
+find_many(UtPlan plan, Datum keys, bool *found, UtToken *tokens)
+{
+	MemoryContext context = CurrentMemoryContext;
+	uint64		rows;
+
+	ut_store_open();
+	rows = ut_store_run(plan, &keys, NULL, UT_VIEW_LATEST_READ);
+	for (uint64 i = 0; i < rows; i++)
+	{
+		int64		ord = ut_row_read_count(SPI_tuptable, i) - 1;
+
+		found[ord] = true;
+		ut_row_read_token(SPI_tuptable, i, context, &tokens[ord]);
+	}
+	ut_store_close();
+}
+
+void
+ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY, ut_row_text_array(selectors, count), found, tokens);
+}
+
+void
+ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
+							   bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY_BY_VERIFIER, ut_row_bytea_array(verifiers, count, UT_VERIFIER_LEN),
+			  found, tokens);
+}
+
+#define BATCH 1000				/* rows fetched at a time */
+
+void
+ut_store_visit(const char *name, UtVisitor visitor, void *arg)
+{
+	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
+												  ALLOCSET_DEFAULT_SIZES);
+	MemoryContext before = CurrentMemoryContext;
+	bool		more = true;
+	Portal		portal;
+
+	ut_store_open();
+	portal = ut_store_open_cursor(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key);
+	while (more)
+	{
+		SPI_cursor_fetch(portal, true, BATCH);
+		more = SPI_processed > 0;
+		for (uint64 i = 0; more && i < SPI_processed; i++)
+		{
+			UtToken		token;
+
+			ut_row_read_token(SPI_tuptable, i, context, &token);
+			MemoryContextSwitchTo(before);
+			more = visitor(&token, arg);
+			MemoryContextReset(context);
+		}
+		SPI_freetuptable(SPI_tuptable);
+	}
+	SPI_cursor_close(portal);
+	ut_store_close();
+	MemoryContextDelete(context);
+}
+
+void
+ut_store_set_expiry(const char *selector, TimestampTz expires_at)
+{
+	Datum		values[2] = {CStringGetTextDatum(selector)};
+	char		nulls[] = "  ";
+
+	values[1] = ut_row_time(expires_at, &nulls[1]);
+	ut_store_open();
+	ut_store_expect(ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+void
+ut_store_delete(const char *selector)
+{
+	Datum		values[] = {CStringGetTextDatum(selector)};
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(UT_PLAN_DELETE, values, NULL, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+UtToken *
+ut_store_lock_expired(const Interval *age, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[] = {IntervalPGetDatum(age)};
+	UtToken    *tokens;
+
+	ut_store_open();
+	*count = (int) ut_store_run(UT_PLAN_LOCK_EXPIRED, values, NULL, UT_VIEW_USUAL);
+	tokens = MemoryContextAllocHuge(context, Max(*count, 1) * sizeof(UtToken));
+	for (int i = 0; i < *count; i++)
+		ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
+	ut_store_close();
+	return tokens;
+}
+
+int64
+ut_store_delete_events(const Interval *age)
+{
+	Datum		values[] = {IntervalPGetDatum(age)};
+	int64		deleted;
+
+	ut_store_open();
+	deleted = ut_store_run(UT_PLAN_DELETE_EVENTS, values, NULL, UT_VIEW_USUAL);
+	ut_store_close();
+	return deleted;
+}

@@ -1,0 +1,137 @@
+/*-------------------------------------------------------------------------
+ *
+ * store.h
+ *	  Where are tokens kept?
+ *
+ * Everything found is allocated in the memory context of the caller.  Errors
+ * of the server (out of space, serialization failures ...) go on as they are.
+ *
+ * Locking: a project or environment that a token is about to refer to is
+ * locked FOR KEY SHARE when it is looked up, so that it cannot go before the
+ * token is there.  The limit has a lock of its own, held to the end of the
+ * transaction.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#ifndef UT_STORE_H
+#define UT_STORE_H
+
+#include "commands/trigger.h"
+#include "utils/jsonb.h"
+
+#include "base/token.h"
+#include "usage/usage.h"
+
+/* Raise an error unless as many rows were written as there should be. */
+extern void ut_store_expect(uint64 written, uint64 expected);
+
+/* Does the environment exist for this transaction?  Locks it if so. */
+extern bool ut_store_lock_environment(const char *name);
+
+/* The place in scope->ids of the first unknown project, or -1; locks the rest. */
+extern int	ut_store_lock_projects(const UtScope *scope);
+
+/*
+ * Are there fewer than limit tokens, whatever the isolation level?  Whoever
+ * asks waits until all who asked before have ended their transactions.
+ */
+extern bool ut_store_is_below(int limit);
+
+/* Write a token and its scope.  False, and nothing done, when the selector is taken. */
+extern bool ut_store_insert(const UtToken *token, const char *created_by);
+
+/* Write an event; data and pre_data may be NULL. */
+extern void ut_store_add_event(const char *type, const UtToken *token,
+							   const UtActor *actor, Jsonb *data, Jsonb *pre_data);
+
+/*
+ * Find a token as it is committed now, not as the transaction's snapshot has
+ * it; seen_at is what was written.  Needs no privileges of the caller.
+ */
+extern bool ut_store_find(const char *selector, UtToken *token);
+extern bool ut_store_find_by_verifier(const uint8 *verifier, UtToken *token);
+
+/*
+ * Find many at once: tokens has room for count and becomes as they are
+ * committed now; found[i] tells whether tokens[i] is one.  Keys may be NULL.
+ */
+extern void ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens);
+extern void ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
+										   bool *found, UtToken *tokens);
+
+/* Called for each token of a list; the token lasts as long as the call. */
+typedef bool (*UtVisitor) (const UtToken *token, void *arg);
+
+/*
+ * Go through all tokens, or (name not NULL) those of that name and the one of
+ * that selector, by createdAt then selector, until the visitor returns false.
+ */
+extern void ut_store_visit(const char *name, UtVisitor visitor, void *arg);
+
+/* Lock a token FOR UPDATE and read it. */
+extern bool ut_store_lock(const char *selector, UtToken *token);
+
+/* Change or delete a token that is locked. */
+extern void ut_store_set_expiry(const char *selector, TimestampTz expires_at);
+extern void ut_store_delete(const char *selector);
+
+/* Lock the tokens that have been expired for at least that long. */
+extern UtToken *ut_store_lock_expired(const Interval *age, int *count);
+
+/* Delete the events that are at least that old; returns how many. */
+extern int64 ut_store_delete_events(const Interval *age);
+
+/*
+ * Write when tokens were used; notes are in the order of their selectors.
+ * Rows that others have locked are skipped, a time never goes back.  Notes that
+ * are done with (also those of tokens that are gone) are moved to the front;
+ * returns how many.
+ */
+extern int	ut_store_write_seen(UtNote *notes, int count);
+
+/* A token on its way in. */
+typedef struct UtIncoming
+{
+	UtToken		token;
+	bool		by_verifier;	/* its secret has no selector */
+	const char *refusal;		/* why it does not come in, or NULL */
+	bool		inserted;		/* set by ut_store_import */
+	bool		taken;			/* set by ut_store_import: another secret has
+								 * its selector */
+} UtIncoming;
+
+/*
+ * Refuse the tokens whose environment or a project is unknown; those that are
+ * refused already are left alone.
+ */
+extern void ut_store_check_incoming(UtIncoming *incoming, int count);
+
+/*
+ * Write the tokens that are not refused and not there yet, in one statement
+ * for each table; events holds the data of each one's event.
+ */
+extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
+							const UtActor *actor);
+
+/*
+ * For the trigger on project and environment: the row to write, marked as one
+ * that is not the install's any more.
+ */
+extern HeapTuple ut_store_mark_changed(TriggerData *trigger);
+
+/*
+ * For the trigger on backup_row: put the row where it belongs.  A row of the
+ * install that nobody changed and no token uses makes room for it, or goes when
+ * the dump says that it was removed.
+ */
+extern void ut_store_restore(TriggerData *trigger);
+
+/*
+ * For the trigger on api_token_project: delete the tokens that lost their last
+ * project in this statement and hand them over as they were before.
+ */
+extern UtToken *ut_store_delete_scopeless(TriggerData *trigger, int *count);
+
+#endif							/* UT_STORE_H */
