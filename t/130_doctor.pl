@@ -114,8 +114,8 @@ is($node->safe_psql('postgres', "SET ROLE unleash_tokens_admin; $complaints", ex
 
 # ---- The extension itself ----
 
-breaks($node, q{UPDATE pg_extension SET extversion = '1.1' WHERE extname = 'unleash_tokens'}, 'version warning',
-	qr/version 1\.1 is installed here, the files are those of 1\.\d/, 'not updated');
+breaks($node, q{UPDATE pg_extension SET extversion = '1.0' WHERE extname = 'unleash_tokens'}, 'version warning',
+	qr/version 1\.0 is installed here, the files are those of 2\.\d/, 'not updated');
 breaks($node, q{UPDATE pg_extension SET extname = 'other' WHERE extname = 'pgcrypto'}, 'pgcrypto error', qr/pgcrypto is missing/, 'no pgcrypto');
 breaks($node, 'CREATE SCHEMA other; ALTER EXTENSION pgcrypto SET SCHEMA other; ALTER TABLE unleash_tokens.api_token_event OWNER TO poor',
 	'owners error', qr/table unleash_tokens.api_token_event is owned by poor/, 'a table is owned by another; pgcrypto has moved, which does not matter');

@@ -18,7 +18,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 my $checkout = abs_path(dirname(__FILE__) . '/..');
-my @versions = ('1.0', '1.1', '1.2');
+my @versions = ('1.0', '2.0');
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -294,8 +294,8 @@ foreach my $object ('TABLE unleash_tokens.environment ()', 'SEQUENCE unleash_tok
 my %made_by = (
 	'1.0' => [ 'FUNCTION unleash_tokens.get_seen_at(text, timestamptz) RETURNS timestamptz', 'FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) RETURNS bigint',
 		'FUNCTION unleash_tokens.get_stat() RETURNS text', 'FUNCTION unleash_tokens.stat_reset() RETURNS void', 'VIEW unleash_tokens.stat AS SELECT 1 AS validations',
-		'TABLE unleash_tokens.stat (validations int)', 'FUNCTION unleash_tokens.get_stat(integer DEFAULT 1) RETURNS text' ],
-	'1.1' => [ 'FUNCTION unleash_tokens.doctor() RETURNS text' ]);
+		'TABLE unleash_tokens.stat (validations int)', 'FUNCTION unleash_tokens.get_stat(integer DEFAULT 1) RETURNS text',
+		'FUNCTION unleash_tokens.doctor() RETURNS text' ]);
 my $body = q{ LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'the trap was sprung'; END$$};
 foreach my $version (sort keys %made_by)
 {

@@ -302,7 +302,7 @@ get_plan(UtPlan plan)
 static bool
 is_served(const char *installed)
 {
-	static const char *const served[] = {UT_VERSION, "1.1", "1.0"};
+	static const char *const served[] = {UT_VERSION, "1.0"};
 
 	for (int i = 0; i < (int) lengthof(served); i++)
 	{

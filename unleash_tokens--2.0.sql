@@ -1,0 +1,868 @@
+/* unleash_tokens--2.0.sql */
+
+-- complain if script is sourced in psql, rather than via CREATE EXTENSION
+\echo Use "CREATE EXTENSION unleash_tokens CASCADE" to load this file. \quit
+
+-- ===========================================================================
+-- The schema must be ours alone: objects that somebody else put there before
+-- could be mistaken for ours.
+-- ===========================================================================
+
+DO LANGUAGE plpgsql $$
+BEGIN
+	IF EXISTS (SELECT FROM pg_catalog.pg_depend d
+			   WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_namespace'::pg_catalog.regclass
+				 AND d.refobjid OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace
+				 AND d.classid OPERATOR(pg_catalog.<>) 'pg_catalog.pg_extension'::pg_catalog.regclass)
+	   OR EXISTS (SELECT FROM pg_catalog.pg_namespace n, pg_catalog.pg_roles r
+				  WHERE n.oid OPERATOR(pg_catalog.=) '@extschema@'::pg_catalog.regnamespace
+					AND r.oid OPERATOR(pg_catalog.=) n.nspowner AND NOT r.rolsuper)
+	THEN
+		RAISE EXCEPTION 'schema "@extschema@" exists already and is not empty or not owned by a superuser'
+			USING ERRCODE = 'duplicate_schema',
+				  HINT = 'Drop or rename that schema, then create the extension again.';
+	END IF;
+END
+$$;
+
+-- ===========================================================================
+-- The registries that the rules for tokens check against
+-- ===========================================================================
+
+CREATE TABLE unleash_tokens.project (
+	id			text COLLATE "C" NOT NULL,
+	created_at	timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	origin		text COLLATE "C" NOT NULL DEFAULT 'user',
+	CONSTRAINT project_pkey PRIMARY KEY (id),
+	CONSTRAINT project_id_check CHECK (
+		pg_catalog.length(id) BETWEEN 1 AND 100
+		AND id OPERATOR(pg_catalog.<>) ALL (ARRAY['*', '[]'])
+		AND id OPERATOR(pg_catalog.!~) CASE pg_catalog.getdatabaseencoding()
+			WHEN 'SQL_ASCII' THEN E'[\\u0001-\\u001F\\u007F]|\\u00C2[\\u0080-\\u009F]'
+			ELSE E'[\\u0001-\\u001F\\u007F-\\u009F]' END),
+	CONSTRAINT project_origin_check CHECK (origin OPERATOR(pg_catalog.=) ANY (ARRAY['install', 'user']))
+);
+
+CREATE TABLE unleash_tokens.environment (
+	name		text COLLATE "C" NOT NULL,
+	type		text COLLATE "C" NOT NULL DEFAULT 'production',
+	enabled		boolean NOT NULL DEFAULT true,
+	created_at	timestamptz NOT NULL DEFAULT pg_catalog.now(),
+	origin		text COLLATE "C" NOT NULL DEFAULT 'user',
+	CONSTRAINT environment_pkey PRIMARY KEY (name),
+	CONSTRAINT environment_name_check CHECK (
+		pg_catalog.length(name) BETWEEN 1 AND 100
+		AND name OPERATOR(pg_catalog.<>) ALL (ARRAY['*', '[]'])
+		AND name OPERATOR(pg_catalog.!~) CASE pg_catalog.getdatabaseencoding()
+			WHEN 'SQL_ASCII' THEN E'[\\u0001-\\u001F\\u007F]|\\u00C2[\\u0080-\\u009F]'
+			ELSE E'[\\u0001-\\u001F\\u007F-\\u009F]' END),
+	CONSTRAINT environment_type_check CHECK (pg_catalog.length(type) BETWEEN 1 AND 100),
+	CONSTRAINT environment_origin_check CHECK (origin OPERATOR(pg_catalog.=) ANY (ARRAY['install', 'user']))
+);
+
+COMMENT ON TABLE unleash_tokens.project IS 'The projects a token may be scoped to. Removing one deletes the tokens that reach nothing else; renaming one keeps them.';
+COMMENT ON COLUMN unleash_tokens.project.id IS '1 to 100 characters, no control characters, not * or [].';
+COMMENT ON COLUMN unleash_tokens.project.created_at IS 'When the project was entered here.';
+COMMENT ON COLUMN unleash_tokens.project.origin IS 'install: made by CREATE EXTENSION and unchanged since; gives way to a restored row as long as no token uses it. user: any other.';
+COMMENT ON TABLE unleash_tokens.environment IS 'The environments a token may belong to. One that tokens use cannot be removed; renaming one keeps them.';
+COMMENT ON COLUMN unleash_tokens.environment.name IS '1 to 100 characters, no control characters, not * or [].';
+COMMENT ON COLUMN unleash_tokens.environment.type IS 'What the environment is for, in Unleash one of development, test, preproduction and production; not interpreted.';
+COMMENT ON COLUMN unleash_tokens.environment.enabled IS 'Shown only: a token may be made for a disabled environment (Unleash 8.2.0, A-env-09).';
+COMMENT ON COLUMN unleash_tokens.environment.created_at IS 'When the environment was entered here.';
+COMMENT ON COLUMN unleash_tokens.environment.origin IS 'install: made by CREATE EXTENSION and unchanged since; gives way to a restored row as long as no token uses it. user: any other.';
+
+-- ===========================================================================
+-- Tokens
+-- ===========================================================================
+
+CREATE TABLE unleash_tokens.api_token (
+	selector		text COLLATE "C" NOT NULL,
+	verifier		bytea NOT NULL,
+	token_name		text COLLATE "C" NOT NULL,
+	type			text COLLATE "C" NOT NULL,
+	environment		text COLLATE "C",
+	all_projects	boolean NOT NULL,
+	by_verifier		boolean NOT NULL DEFAULT false,
+	created_at		timestamptz NOT NULL,
+	expires_at		timestamptz,
+	seen_at			timestamptz,
+	alias			text,
+	created_by		text,
+	CONSTRAINT api_token_pkey PRIMARY KEY (selector),
+	CONSTRAINT api_token_environment_fkey FOREIGN KEY (environment)
+		REFERENCES unleash_tokens.environment (name) ON UPDATE CASCADE,
+	CONSTRAINT api_token_selector_check CHECK (selector OPERATOR(pg_catalog.~) '^[A-Za-z0-9_-]{22}$'),
+	CONSTRAINT api_token_verifier_check CHECK (pg_catalog.octet_length(verifier) OPERATOR(pg_catalog.=) 32),
+	CONSTRAINT api_token_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (ARRAY['client', 'backend', 'frontend', 'admin'])),
+	CONSTRAINT api_token_environment_check CHECK ((environment IS NULL) OPERATOR(pg_catalog.=) (type OPERATOR(pg_catalog.=) 'admin')),
+	CONSTRAINT api_token_scope_check CHECK (all_projects OR type OPERATOR(pg_catalog.<>) 'admin'),
+	CONSTRAINT api_token_time_check CHECK (
+		created_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
+		AND expires_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
+		AND seen_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00')
+)
+-- room on each page for the rows that one batch of seen_at writes anew, so that indexes are left alone (HOT): a batch
+-- takes few rows of each page where tokens are many, and pruning makes room again before the next
+WITH (fillfactor = 70);
+
+-- A name can be too long for a B-tree and be that of many tokens, each of which takes longer to put into a hash index
+-- than the one before.  The digest of the name has neither trouble.
+CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.hashtextextended(token_name, 0));
+CREATE UNIQUE INDEX api_token_verifier_idx ON unleash_tokens.api_token (verifier) WHERE by_verifier;
+
+COMMENT ON TABLE unleash_tokens.api_token IS 'The tokens. A secret is never here: only its SHA-256 digest.';
+COMMENT ON COLUMN unleash_tokens.api_token.selector IS 'Public name of the token: the 22 characters behind .v2_ in its secret.';
+COMMENT ON COLUMN unleash_tokens.api_token.verifier IS 'SHA-256 of the UTF-8 bytes of the whole secret.';
+COMMENT ON COLUMN unleash_tokens.api_token.token_name IS 'What the token is called; not unique.';
+COMMENT ON COLUMN unleash_tokens.api_token.type IS 'client, backend, frontend or admin.';
+COMMENT ON COLUMN unleash_tokens.api_token.environment IS 'The one environment of the token; NULL exactly for type admin, which reaches all.';
+COMMENT ON COLUMN unleash_tokens.api_token.all_projects IS 'True: every project. False: those in api_token_project, none if there are none.';
+COMMENT ON COLUMN unleash_tokens.api_token.by_verifier IS 'True for an imported secret without a selector of its own: it is found by its digest.';
+COMMENT ON COLUMN unleash_tokens.api_token.created_at IS 'When the token was made, in milliseconds.';
+COMMENT ON COLUMN unleash_tokens.api_token.expires_at IS 'From this time on the token is refused; NULL = never.';
+COMMENT ON COLUMN unleash_tokens.api_token.seen_at IS 'When the token was last used; NULL = not yet.';
+COMMENT ON COLUMN unleash_tokens.api_token.alias IS 'A former secret''s alias, as imported; not a credential.';
+COMMENT ON COLUMN unleash_tokens.api_token.created_by IS 'Name of the token or SQL role that made it.';
+COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the digest of their name.';
+COMMENT ON INDEX unleash_tokens.api_token_verifier_idx IS 'Finds imported tokens by their digest.';
+
+CREATE TABLE unleash_tokens.api_token_project (
+	selector	text COLLATE "C" NOT NULL,
+	project		text COLLATE "C" NOT NULL,
+	ord			integer NOT NULL,
+	CONSTRAINT api_token_project_pkey PRIMARY KEY (selector, project),
+	CONSTRAINT api_token_project_selector_fkey FOREIGN KEY (selector)
+		REFERENCES unleash_tokens.api_token (selector) ON UPDATE CASCADE ON DELETE CASCADE,
+	CONSTRAINT api_token_project_project_fkey FOREIGN KEY (project)
+		REFERENCES unleash_tokens.project (id) ON UPDATE CASCADE ON DELETE CASCADE
+);
+
+CREATE INDEX api_token_project_project_idx ON unleash_tokens.api_token_project (project);
+
+COMMENT ON TABLE unleash_tokens.api_token_project IS 'The projects of tokens that do not reach all. No row means no project.';
+COMMENT ON COLUMN unleash_tokens.api_token_project.selector IS 'The token.';
+COMMENT ON COLUMN unleash_tokens.api_token_project.project IS 'A project it reaches.';
+COMMENT ON COLUMN unleash_tokens.api_token_project.ord IS 'Place of the project in the list the token was made with, from 1.';
+COMMENT ON INDEX unleash_tokens.api_token_project_project_idx IS 'Finds the tokens of a project that is removed or renamed.';
+
+CREATE TABLE unleash_tokens.api_token_event (
+	id				bigint GENERATED ALWAYS AS IDENTITY,
+	at				timestamptz NOT NULL DEFAULT pg_catalog.clock_timestamp(),
+	type			text COLLATE "C" NOT NULL,
+	selector		text COLLATE "C" NOT NULL,
+	token_name		text COLLATE "C" NOT NULL,
+	actor			text NOT NULL,
+	actor_selector	text COLLATE "C",
+	data			jsonb,
+	pre_data		jsonb,
+	CONSTRAINT api_token_event_pkey PRIMARY KEY (id),
+	CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
+		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted']))
+);
+
+COMMENT ON TABLE unleash_tokens.api_token_event IS 'What happened to tokens, written in the transaction of the change. Never holds a secret or a verifier.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.id IS 'Rises with every event; gaps are normal.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.at IS 'When it happened.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, api-token-updated or api-token-deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.selector IS 'The token it happened to.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.token_name IS 'The name of that token.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.actor IS 'Who did it: the name of the calling token, or the SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.actor_selector IS 'The calling token; NULL for a SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.data IS 'The token afterwards; NULL when it was deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.pre_data IS 'The token before; NULL when it was made.';
+
+-- ===========================================================================
+-- What a dump takes along.  pg_dump copies the tables of an extension one by
+-- one, and pg_restore -j loads them side by side, against their foreign keys,
+-- which exist by then.  So one table stands for all: its dump states the rows of
+-- the others in an order that fits, and a trigger puts them where they belong.
+-- It never holds a row.
+-- ===========================================================================
+
+CREATE TABLE unleash_tokens.backup_row (
+	ord			integer NOT NULL,
+	relation	text COLLATE "C" NOT NULL,
+	data		jsonb NOT NULL,
+	CONSTRAINT backup_row_check CHECK (false)
+);
+
+COMMENT ON TABLE unleash_tokens.backup_row IS 'Always empty. Dumped and restored in place of the other tables; the constraint fails when the trigger that takes the rows is disabled.';
+COMMENT ON COLUMN unleash_tokens.backup_row.ord IS 'Rises from the tables that others refer to, to those that refer to them.';
+COMMENT ON COLUMN unleash_tokens.backup_row.relation IS 'The table the row belongs to; "no project" and "no environment" say that a row of a fresh install was removed.';
+COMMENT ON COLUMN unleash_tokens.backup_row.data IS 'The row, its columns as keys.';
+
+SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
+	UNION ALL SELECT 0, 'no project', pg_catalog.jsonb_build_object('id', s.id) FROM (VALUES ('default')) AS s (id)
+	WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id OPERATOR(pg_catalog.=) s.id)
+	UNION ALL SELECT 0, 'no environment', pg_catalog.jsonb_build_object('name', s.name) FROM (VALUES ('development'), ('production')) AS s (name)
+	WHERE NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name OPERATOR(pg_catalog.=) s.name)
+	UNION ALL SELECT 1, 'project', pg_catalog.to_jsonb(p) FROM unleash_tokens.project AS p
+	UNION ALL SELECT 1, 'environment', pg_catalog.to_jsonb(e) FROM unleash_tokens.environment AS e
+	UNION ALL SELECT 2, 'api_token', pg_catalog.to_jsonb(t) FROM unleash_tokens.api_token AS t
+	UNION ALL SELECT 3, 'api_token_project', pg_catalog.to_jsonb(l) FROM unleash_tokens.api_token_project AS l
+	UNION ALL SELECT 4, 'api_token_event', pg_catalog.to_jsonb(v) FROM unleash_tokens.api_token_event AS v
+	ORDER BY 1$$);
+SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_event_id_seq', '');
+
+-- ===========================================================================
+-- Triggers
+-- ===========================================================================
+
+CREATE FUNCTION unleash_tokens.mark_changed() RETURNS trigger
+LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_mark_changed';
+
+CREATE FUNCTION unleash_tokens.delete_scopeless_tokens() RETURNS trigger
+LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_delete_scopeless_tokens';
+
+CREATE FUNCTION unleash_tokens.restore_row() RETURNS trigger
+LANGUAGE C SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_restore_row';
+
+COMMENT ON FUNCTION unleash_tokens.mark_changed() IS 'Trigger of project and environment: a changed row is no longer that of the install.';
+COMMENT ON FUNCTION unleash_tokens.delete_scopeless_tokens() IS 'Trigger of api_token_project: deletes, with an event, a token whose last project is gone.';
+COMMENT ON FUNCTION unleash_tokens.restore_row() IS 'Trigger of backup_row: puts a restored row into its table. Error 22023 for a table it does not know.';
+
+CREATE TRIGGER mark_changed BEFORE UPDATE ON unleash_tokens.project
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.mark_changed();
+CREATE TRIGGER mark_changed BEFORE UPDATE ON unleash_tokens.environment
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.mark_changed();
+CREATE TRIGGER delete_scopeless_tokens AFTER DELETE ON unleash_tokens.api_token_project
+	REFERENCING OLD TABLE AS gone
+	FOR EACH STATEMENT EXECUTE FUNCTION unleash_tokens.delete_scopeless_tokens();
+CREATE TRIGGER delete_scopeless_tokens_truncate AFTER TRUNCATE ON unleash_tokens.api_token_project
+	FOR EACH STATEMENT EXECUTE FUNCTION unleash_tokens.delete_scopeless_tokens();
+CREATE TRIGGER restore_row BEFORE INSERT ON unleash_tokens.backup_row
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.restore_row();
+
+COMMENT ON TRIGGER mark_changed ON unleash_tokens.project IS 'See the function.';
+COMMENT ON TRIGGER mark_changed ON unleash_tokens.environment IS 'See the function.';
+COMMENT ON TRIGGER delete_scopeless_tokens ON unleash_tokens.api_token_project IS 'See the function.';
+COMMENT ON TRIGGER delete_scopeless_tokens_truncate ON unleash_tokens.api_token_project IS 'See the function.';
+COMMENT ON TRIGGER restore_row ON unleash_tokens.backup_row IS 'See the function.';
+
+-- ===========================================================================
+-- What a fresh install holds (as Unleash 8)
+-- ===========================================================================
+
+INSERT INTO unleash_tokens.project (id, origin) VALUES ('default', 'install');
+INSERT INTO unleash_tokens.environment (name, type, origin) VALUES
+	('development', 'development', 'install'),
+	('production', 'production', 'install');
+
+COMMENT ON SEQUENCE unleash_tokens.api_token_event_id_seq IS 'Numbers the events.';
+
+-- ===========================================================================
+-- The SQL door
+-- ===========================================================================
+
+CREATE FUNCTION unleash_tokens.create_api_token(jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_create_api_token';
+
+-- reads the tables without a statement, so it needs neither the owner's privileges nor a search_path
+CREATE FUNCTION unleash_tokens.validate_api_token(secret text) RETURNS jsonb
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_token';
+
+CREATE FUNCTION unleash_tokens.validate_api_tokens(
+	secrets text[],
+	OUT ordinal bigint, OUT selector text, OUT token_name text, OUT type text,
+	OUT projects text[], OUT environment text, OUT expires_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_validate_api_tokens';
+
+-- VOLATILE, though they only read: PostgREST 12 does not run a STABLE function for a
+-- HEAD request, which then answers 200 to anyone.
+CREATE FUNCTION unleash_tokens.get_all_api_tokens() RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_all_api_tokens';
+
+CREATE FUNCTION unleash_tokens.get_api_tokens_by_name(name text) RETURNS jsonb
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_api_tokens_by_name';
+
+CREATE FUNCTION unleash_tokens.update_api_token(token text, changes jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_update_api_token';
+
+CREATE FUNCTION unleash_tokens.delete_api_token(token text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_delete_api_token';
+
+CREATE FUNCTION unleash_tokens.import_api_tokens(tokens jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_import_api_tokens';
+
+CREATE FUNCTION unleash_tokens.purge_expired(older_than interval) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_purge_expired';
+
+CREATE FUNCTION unleash_tokens.purge_events(older_than interval) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_purge_events';
+
+CREATE FUNCTION unleash_tokens.list_refusals(
+	OUT name text, OUT status integer, OUT sqlstate text,
+	OUT message text, OUT hint text) RETURNS SETOF record
+LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_list_refusals';
+
+COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
+COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted. Sees every committed change at once, in any isolation level.';
+COMMENT ON FUNCTION unleash_tokens.validate_api_tokens(text[]) IS 'The same for many secrets at once: a row for each valid one, with its place in the array.';
+COMMENT ON FUNCTION unleash_tokens.get_all_api_tokens() IS 'Every token as {"tokens": [...]} by createdAt and selector; secret holds the selector. Error 54000 above 256 MB: read the view api_tokens.';
+COMMENT ON FUNCTION unleash_tokens.get_api_tokens_by_name(text) IS 'The tokens of that name, and the one of that selector, as get_all_api_tokens() shows them.';
+COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Sets the expiry of the token that a selector or a full secret names from {"expiresAt"}, null clears it; the changed token, or NULL when there is none. Error: 22023 for a bad request.';
+COMMENT ON FUNCTION unleash_tokens.delete_api_token(text) IS 'Deletes the token that a selector or a full secret names, at once and for good; false when there is none.';
+COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secrets of another Unleash valid here: takes what its GET list returns, or objects with selector and verifier; keeps digests only. Reports {"imported", "unchanged", "refused": [...], "weak": [...]}; a second run changes nothing.';
+COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many.';
+COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many.';
+COMMENT ON FUNCTION unleash_tokens.list_refusals() IS 'Every refusal there is: error name, HTTP status, SQLSTATE, message and hint.';
+
+-- ===========================================================================
+-- When tokens were used
+-- ===========================================================================
+
+CREATE FUNCTION unleash_tokens.get_seen_at(selector text, stored timestamptz) RETURNS timestamptz
+LANGUAGE C VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_seen_at';
+
+CREATE FUNCTION unleash_tokens.note_usage(selectors text[], times timestamptz[]) RETURNS bigint
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_note_usage';
+
+CREATE FUNCTION unleash_tokens.get_stat(
+	OUT validations bigint, OUT refused_malformed bigint, OUT refused_unknown bigint,
+	OUT refused_expired bigint, OUT refused_scopeless bigint,
+	OUT notes_held bigint, OUT notes_dropped bigint, OUT flushes bigint,
+	OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
+	OUT stats_reset timestamptz) RETURNS record
+LANGUAGE C VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_stat';
+
+CREATE FUNCTION unleash_tokens.stat_reset() RETURNS void
+LANGUAGE C VOLATILE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_stat_reset';
+
+COMMENT ON FUNCTION unleash_tokens.get_seen_at(text, timestamptz) IS 'The newer of a stored time and the noted use of a token; for the view api_tokens.';
+COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now; returns how many. Error 22023 for arrays of different lengths.';
+COMMENT ON FUNCTION unleash_tokens.get_stat() IS 'The row of the view stat.';
+COMMENT ON FUNCTION unleash_tokens.stat_reset() IS 'Sets the counters of the view stat to zero; notes are kept.';
+
+CREATE VIEW unleash_tokens.stat AS SELECT * FROM unleash_tokens.get_stat();
+
+COMMENT ON VIEW unleash_tokens.stat IS 'Validations and notes of use of the whole server since stats_reset; NULL without the library in shared_preload_libraries.';
+COMMENT ON COLUMN unleash_tokens.stat.validations IS 'Secrets found valid.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_malformed IS 'Refused by their text alone.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_unknown IS 'No such token, or another key.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_expired IS 'Token expired.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_scopeless IS 'Token without a project left.';
+COMMENT ON COLUMN unleash_tokens.stat.notes_held IS 'Notes that wait to be written.';
+COMMENT ON COLUMN unleash_tokens.stat.notes_dropped IS 'Notes lost: the oldest of a full bucket, or those of a database or extension that is gone.';
+COMMENT ON COLUMN unleash_tokens.stat.flushes IS 'Batches written, or sent to the primary.';
+COMMENT ON COLUMN unleash_tokens.stat.last_flush IS 'When the last batch was written or sent.';
+COMMENT ON COLUMN unleash_tokens.stat.last_error IS 'What last kept a worker from its work.';
+COMMENT ON COLUMN unleash_tokens.stat.last_error_at IS 'When that was.';
+COMMENT ON COLUMN unleash_tokens.stat.stats_reset IS 'Since when is counted.';
+
+-- ===========================================================================
+-- Views
+-- ===========================================================================
+
+CREATE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
+	SELECT t.selector, t.token_name, t.type, t.environment,
+		   CASE WHEN t.all_projects THEN ARRAY['*']
+				ELSE ARRAY(SELECT p.project::text FROM unleash_tokens.api_token_project AS p
+						   WHERE p.selector OPERATOR(pg_catalog.=) t.selector ORDER BY p.ord)
+		   END AS projects,
+		   t.all_projects, t.by_verifier, t.created_at, t.expires_at,
+		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by
+	FROM unleash_tokens.api_token AS t;
+
+CREATE VIEW unleash_tokens.api_token_events WITH (security_barrier) AS
+	SELECT e.id, e.at, e.type, e.selector, e.token_name, e.actor, e.actor_selector, e.data, e.pre_data
+	FROM unleash_tokens.api_token_event AS e;
+
+COMMENT ON VIEW unleash_tokens.api_tokens IS 'The tokens without their verifiers, to filter, order and page.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.selector IS 'Public name of the token.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.token_name IS 'What the token is called; not unique.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.type IS 'client, backend, frontend or admin.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.environment IS 'The one environment of the token; NULL for type admin, which reaches all.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.projects IS 'The projects it reaches in the order they were given; {*} for all, {} for none.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.all_projects IS 'Whether it reaches every project.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.by_verifier IS 'True for an imported secret without a selector of its own.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.created_at IS 'When the token was made.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.expires_at IS 'From this time on the token is refused; NULL = never.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.seen_at IS 'When the token was last used; NULL = not yet.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.alias IS 'A former secret''s alias, as imported; not a credential.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.created_by IS 'Name of the token or SQL role that made it.';
+COMMENT ON VIEW unleash_tokens.api_token_events IS 'What happened to tokens, and who did it.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.id IS 'Rises with every event; gaps are normal.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.at IS 'When it happened.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, api-token-updated or api-token-deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.selector IS 'The token it happened to.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.token_name IS 'The name of that token.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.actor IS 'Who did it: the name of the calling token, or the SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.actor_selector IS 'The calling token; NULL for a SQL role.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.data IS 'The token afterwards; NULL when it was deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.pre_data IS 'The token before; NULL when it was made.';
+
+-- ===========================================================================
+-- The REST door: one router, called by PostgREST behind nginx
+-- ===========================================================================
+
+CREATE DOMAIN unleash_tokens."*/*" AS bytea;
+
+CREATE FUNCTION unleash_tokens.rest_api(bytea) RETURNS unleash_tokens."*/*"
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rest_api';
+
+CREATE FUNCTION unleash_tokens.rest_api() RETURNS unleash_tokens."*/*"
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rest_api_get';
+
+CREATE FUNCTION unleash_tokens.rest_read(bytea) RETURNS unleash_tokens."*/*"
+LANGUAGE C STABLE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rest_read';
+
+COMMENT ON DOMAIN unleash_tokens."*/*" IS 'Makes PostgREST send the bytes as they are, for any Accept header.';
+COMMENT ON FUNCTION unleash_tokens.rest_api(bytea) IS 'Entry of the gateway for requests that may write; reads the request from request.headers, answers by response.status and response.headers. The credential is the header Authorization.';
+COMMENT ON FUNCTION unleash_tokens.rest_api() IS 'Entry of the gateway for GET and HEAD; runs READ ONLY, so a standby answers too.';
+COMMENT ON FUNCTION unleash_tokens.rest_read(bytea) IS 'Entry of the gateway for POST requests that only read; STABLE, so that PostgREST runs it READ ONLY and a standby answers too.';
+
+-- ===========================================================================
+-- Is all well?
+-- ===========================================================================
+
+-- What could be wrong with the server, the roles or the tables?  Each check is one row
+-- of "checked" below: its name, how bad it is, the problems found (none: ok; NULL:
+-- cannot be seen), what to say when there are none, and what to do about them.
+-- It runs with the rights of its owner, reads only, and shows no secret, no verifier
+-- and no connection string.
+CREATE FUNCTION unleash_tokens.doctor(
+	OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $doctor$
+WITH
+-- ---- What the checks look at ----
+member AS (
+	SELECT d.classid, d.objid FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
+	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'unleash_tokens'
+),
+relation AS (
+	SELECT c.oid, c.relkind, c.relowner, c.relacl FROM pg_class AS c
+	WHERE c.relnamespace = 'unleash_tokens'::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
+),
+stat AS (
+	SELECT stats_reset IS NOT NULL AS is_there, notes_dropped, stats_reset, last_error,
+		last_error_at > coalesce(last_flush, '-infinity') AS is_failing, last_error_at
+	FROM unleash_tokens.stat
+),
+-- background workers, but for those that come and go; types are hidden from some
+worker AS (
+	SELECT count(*) AS running, coalesce(bool_or(backend_type IS NULL), false) AS some_hidden,
+		coalesce(bool_or(backend_type = 'unleash_tokens launcher'), false) AS has_launcher
+	FROM pg_stat_activity
+	WHERE backend_type IS NULL OR backend_type NOT IN ('archiver', 'autovacuum launcher', 'autovacuum worker', 'background writer',
+		'checkpointer', 'client backend', 'io worker', 'logger', 'parallel worker', 'slotsync worker', 'standalone backend',
+		'startup', 'unleash_tokens flush worker', 'walreceiver', 'walsender', 'walsummarizer', 'walwriter')
+),
+own_setting AS (
+	SELECT name, setting FROM pg_settings
+	WHERE name IN ('max_worker_processes', 'unleash_tokens.max_tokens', 'unleash_tokens.primary_conninfo')
+),
+token AS (
+	SELECT count(*) AS all_of_them,
+		count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS expired,
+		count(*) FILTER (WHERE expires_at <= clock_timestamp() - interval '90 days') AS expired_long_ago,
+		count(*) FILTER (WHERE created_at > clock_timestamp() + interval '10 seconds') AS from_the_future
+	FROM unleash_tokens.api_token
+),
+-- every right on anything in the schema; without an ACL the server's defaults count
+held AS (
+	SELECT 'schema unleash_tokens' AS object, a.grantee, a.privilege_type
+	FROM pg_namespace AS n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
+	WHERE n.nspname = 'unleash_tokens'
+	UNION ALL
+	SELECT p.oid::regprocedure::text, a.grantee, a.privilege_type
+	FROM pg_proc AS p, aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) AS a
+	WHERE p.pronamespace = 'unleash_tokens'::regnamespace
+	UNION ALL
+	SELECT r.oid::regclass::text, a.grantee, a.privilege_type
+	FROM relation AS r, aclexplode(coalesce(r.relacl, acldefault(CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", r.relowner))) AS a
+	UNION ALL
+	SELECT format('%s.%I', r.oid::regclass, c.attname), a.grantee, a.privilege_type
+	FROM relation AS r JOIN pg_attribute AS c ON c.attrelid = r.oid, aclexplode(c.attacl) AS a
+	UNION ALL
+	SELECT t.oid::regtype::text, a.grantee, a.privilege_type
+	FROM pg_type AS t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS a
+	WHERE t.typnamespace = 'unleash_tokens'::regnamespace AND t.typtype <> 'c' AND t.typelem = 0
+),
+-- what http/roles.sql makes
+wanted_role (name, can_login) AS (VALUES
+	('authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true)
+),
+wanted_right (role, privilege_type, object) AS (
+	SELECT r, 'USAGE', 'schema unleash_tokens'
+	FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby']) AS r
+	UNION ALL
+	SELECT 'unleash_tokens_rest', 'EXECUTE', 'unleash_tokens.' || f
+	FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
+	UNION ALL
+	SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
+	FROM unnest(ARRAY['create_api_token(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
+		'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
+		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'list_refusals()',
+		'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
+	UNION ALL
+	SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
+	FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
+	UNION ALL
+	SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[])'
+),
+held_right AS (
+	SELECT r.rolname AS role, h.privilege_type, h.object
+	FROM held AS h JOIN pg_roles AS r ON r.oid = h.grantee
+	WHERE r.rolname IN (SELECT name FROM wanted_role)
+),
+-- who can log in and hand a secret to a function, directly or after SET ROLE
+carrier AS (
+	SELECT r.oid, r.rolname FROM pg_roles AS r
+	WHERE r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
+		SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
+		WHERE p.pronamespace = 'unleash_tokens'::regnamespace
+			AND p.proname IN ('rest_api', 'rest_read', 'create_api_token', 'validate_api_token', 'validate_api_tokens',
+				'get_api_tokens_by_name', 'update_api_token', 'delete_api_token', 'import_api_tokens')
+			AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'MEMBER'))
+),
+-- what a role has after login in this database: the nearest of ALTER ROLE IN DATABASE,
+-- ALTER ROLE, ALTER DATABASE, ALTER ROLE ALL, and the server's own, which cannot be
+-- seen when one of these covers it in this session
+override AS (
+	SELECT s.setrole, s.setdatabase, lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value
+	FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c
+	WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+),
+server AS (
+	SELECT s.name, CASE WHEN NOT EXISTS (
+		SELECT FROM override AS o WHERE o.name = lower(s.name)
+			AND o.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))) THEN s.reset_val END AS value
+	FROM pg_settings AS s
+),
+effective AS (
+	SELECT c.rolname AS role, k.name, coalesce(
+		(SELECT o.value FROM override AS o WHERE o.name = k.name AND o.setrole IN (0, c.oid)
+		 ORDER BY o.setrole = 0, o.setdatabase = 0 LIMIT 1),
+		(SELECT s.value FROM server AS s WHERE s.name = k.name)) AS value
+	FROM carrier AS c, unnest(ARRAY['log_parameter_max_length', 'log_parameter_max_length_on_error', 'log_statement',
+		'log_min_duration_statement', 'log_min_duration_sample', 'log_transaction_sample_rate', 'synchronous_commit',
+		'auto_explain.log_min_duration', 'auto_explain.log_verbose', 'auto_explain.log_parameter_max_length',
+		'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) AS k (name)
+),
+logged_parameter AS (
+	SELECT e.role, e.name, e.value, e.name ~ 'on_error$' OR EXISTS (
+		SELECT FROM effective AS l WHERE l.role = e.role AND (
+			l.name = 'log_statement' AND l.value IN ('mod', 'all')
+			OR l.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND l.value !~ '^-'
+			OR l.name = 'log_transaction_sample_rate' AND l.value !~ '^[0.]+$')) AS is_written
+	FROM effective AS e
+	WHERE e.name IN ('log_parameter_max_length', 'log_parameter_max_length_on_error') AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT TRUE
+),
+-- ---- The checks ----
+checked (check_name, severity, problems, fine, hint) AS (VALUES
+	-- the extension itself
+	('version', 'warning', (
+		SELECT CASE WHEN a.default_version = a.installed_version THEN '{}'
+			WHEN a.default_version IS NOT NULL
+			THEN ARRAY[format('version %s is installed here, the files are those of %s', a.installed_version, a.default_version)] END
+		FROM pg_available_extensions AS a WHERE a.name = 'unleash_tokens'),
+	(SELECT format('Version %s, as the files.', extversion) FROM pg_extension WHERE extname = 'unleash_tokens'),
+	'Run ALTER EXTENSION unleash_tokens UPDATE, then http/roles.sql.'),
+
+	('pgcrypto', 'error', ARRAY(
+		SELECT 'the extension pgcrypto is missing' WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcrypto')),
+	(SELECT format('Version %s in the schema %I.', extversion, extnamespace::regnamespace::text) FROM pg_extension WHERE extname = 'pgcrypto'),
+	'Run CREATE EXTENSION pgcrypto; any schema will do.'),
+
+	('owners', 'error', ARRAY(
+		SELECT format('%s is owned by %I, no superuser', pg_describe_object(o.classid, o.objid, 0), r.rolname)
+		FROM (SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname = 'unleash_tokens'
+			UNION ALL SELECT 'pg_class', oid, relowner FROM relation
+			UNION ALL SELECT 'pg_proc', oid, proowner FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
+			UNION ALL SELECT 'pg_type', oid, typowner FROM pg_type
+			WHERE typnamespace = 'unleash_tokens'::regnamespace AND typtype <> 'c' AND typelem = 0) AS o (classid, objid, owner)
+			JOIN pg_roles AS r ON r.oid = o.owner
+		WHERE NOT r.rolsuper ORDER BY 1 LIMIT 11),
+	'Everything in the schema is owned by a superuser.',
+	'An owner can make any token and change the functions that others call: use ALTER ... OWNER TO a superuser.'),
+
+	('search_path', 'error', ARRAY(
+		SELECT format('%s lost its search_path', p.oid::regprocedure) FROM pg_proc AS p
+		WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.prosecdef
+			AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false) ORDER BY 1),
+	'Every function with the rights of its owner looks into pg_catalog first.',
+	'Run ALTER FUNCTION ... SET search_path = pg_catalog, pg_temp.'),
+
+	('foreign_objects', 'warning', ARRAY(
+		SELECT pg_describe_object(o.classid, o.objid, 0) || ' is none of ours'
+		FROM (SELECT 'pg_class'::regclass, oid FROM relation
+			UNION ALL SELECT 'pg_proc', oid FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
+			UNION ALL SELECT 'pg_operator', oid FROM pg_operator WHERE oprnamespace = 'unleash_tokens'::regnamespace
+			UNION ALL SELECT 'pg_type', t.oid FROM pg_type AS t WHERE typnamespace = 'unleash_tokens'::regnamespace AND typelem = 0
+				AND (typtype <> 'c' OR EXISTS (SELECT FROM pg_class WHERE oid = t.typrelid AND relkind = 'c'))) AS o (classid, objid)
+		WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = o.classid AND m.objid = o.objid) ORDER BY 1 LIMIT 11),
+	'The schema holds nothing but the extension.',
+	'Drop them, and see who may CREATE in the schema unleash_tokens.'),
+
+	('foreign_triggers', 'warning', ARRAY(
+		SELECT format('trigger %I on %s', t.tgname, t.tgrelid::regclass)
+		FROM pg_trigger AS t JOIN relation AS r ON r.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
+		WHERE NOT t.tgisinternal AND p.pronamespace <> 'unleash_tokens'::regnamespace
+		UNION ALL
+		SELECT format('rule %I on %s', w.rulename, w.ev_class::regclass)
+		FROM pg_rewrite AS w JOIN relation AS r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'
+		UNION ALL
+		SELECT format('row security policy %I on %s', y.polname, y.polrelid::regclass)
+		FROM pg_policy AS y JOIN relation AS r ON r.oid = y.polrelid
+		UNION ALL
+		SELECT format('row security on %s', r.oid::regclass)
+		FROM relation AS r JOIN pg_class AS c ON c.oid = r.oid WHERE c.relrowsecurity
+		ORDER BY 1 LIMIT 11),
+	'No trigger, rule or policy but those of the extension.',
+	'They run inside every change of a token and can keep it from happening: drop them unless you made them on purpose.'),
+
+	('own_triggers', 'error', ARRAY(
+		SELECT format('trigger %I on unleash_tokens.%I is missing or disabled', w.name, w.relname)
+		FROM (VALUES ('mark_changed', 'project'), ('mark_changed', 'environment'), ('restore_row', 'backup_row'),
+			('delete_scopeless_tokens', 'api_token_project'), ('delete_scopeless_tokens_truncate', 'api_token_project')) AS w (name, relname)
+		WHERE NOT EXISTS (
+			SELECT FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
+			WHERE c.relnamespace = 'unleash_tokens'::regnamespace AND p.pronamespace = 'unleash_tokens'::regnamespace
+				AND c.relname = w.relname AND t.tgname = w.name AND t.tgenabled IN ('O', 'A'))
+		UNION ALL
+		SELECT format('a foreign key of %s is not enforced', t.tgrelid::regclass)
+		FROM pg_trigger AS t JOIN relation AS r ON r.oid = t.tgrelid WHERE t.tgisinternal AND t.tgenabled NOT IN ('O', 'A')
+		GROUP BY t.tgrelid
+		ORDER BY 1),
+	'All triggers of the extension are enabled.',
+	'Run ALTER TABLE ... ENABLE TRIGGER ALL; create the extension anew when one is missing.'),
+
+	('constraints', 'error', ARRAY(
+		SELECT format('constraint %s is missing or not valid', w.name)
+		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
+			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
+			'api_token_type_check', 'api_token_environment_check', 'api_token_scope_check', 'api_token_time_check',
+			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
+			'backup_row_check']) AS w (name)
+		WHERE NOT EXISTS (SELECT FROM pg_constraint AS k JOIN relation AS r ON r.oid = k.conrelid
+			WHERE k.conname = w.name AND k.contype IN ('c', 'f') AND k.convalidated)
+		ORDER BY 1),
+	'All checks and foreign keys are there and valid.',
+	'Put the constraint back as it stands in the install script, or run ALTER TABLE ... VALIDATE CONSTRAINT.'),
+
+	('indexes', 'error', ARRAY(
+		SELECT format('index %s is missing or not valid', w.name)
+		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
+			('api_token_name_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
+			('api_token_event_pkey', true)) AS w (name, is_unique)
+		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN relation AS r ON r.oid = i.indrelid
+			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)
+		ORDER BY 1),
+	'All indexes are there and valid.',
+	'Validation reads the whole table without them. Run REINDEX, or create the index again as it stands in the install script.'),
+
+	-- who may do what
+	('public_privileges', 'error', ARRAY(
+		SELECT format('%s on %s', h.privilege_type, h.object) FROM held AS h WHERE h.grantee = 0 ORDER BY 1 LIMIT 11),
+	'PUBLIC may do nothing in the schema.',
+	'Run REVOKE ... FROM PUBLIC.'),
+
+	('roles', 'warning', ARRAY(
+		SELECT format('there is no role %I', w.name) FROM wanted_role AS w WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = w.name)
+		UNION ALL
+		SELECT format('role %I has other attributes', w.name) FROM wanted_role AS w JOIN pg_roles AS r ON r.rolname = w.name
+		WHERE r.rolcanlogin <> w.can_login OR r.rolinherit AND w.can_login
+			OR r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
+		UNION ALL
+		SELECT format('authenticator is no member of %I', r.rolname) FROM pg_roles AS r
+		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin') AND NOT EXISTS (
+			SELECT FROM pg_auth_members AS m JOIN pg_roles AS a ON a.oid = m.member WHERE m.roleid = r.oid AND a.rolname = 'authenticator')
+		UNION ALL
+		SELECT format('%I is a member of %I', r.rolname, m.roleid::regrole::text) FROM pg_roles AS r JOIN pg_auth_members AS m ON m.member = r.oid
+		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby')
+		ORDER BY 1),
+	'The roles of http/roles.sql are as it makes them.',
+	'Run http/roles.sql, unless PostgREST and standbys are of no use to you; revoke memberships by hand.'),
+
+	('grants', 'error', ARRAY(
+		SELECT CASE WHEN h.role IS NULL THEN format('%I lacks %s on %s', w.role, w.privilege_type, w.object)
+			ELSE format('%I has %s on %s', h.role, h.privilege_type, h.object) END
+		FROM (SELECT * FROM wanted_right WHERE role IN (SELECT rolname FROM pg_roles)) AS w
+			FULL JOIN held_right AS h ON h.role = w.role AND h.privilege_type = w.privilege_type AND h.object = w.object
+		WHERE h.role IS NULL OR w.role IS NULL
+		ORDER BY 1 LIMIT 11),
+	'The rights of these roles are those of http/roles.sql.',
+	'Run http/roles.sql in this database; it is due after each ALTER EXTENSION unleash_tokens UPDATE.'),
+
+	('timeouts', 'warning', ARRAY(
+		SELECT format('%s has no %s', e.role, e.name) FROM effective AS e
+		WHERE e.role = 'authenticator' AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE ORDER BY 1),
+	'No request can hold a connection for long.',
+	'Run http/roles.sql, or ALTER ROLE authenticator SET ... yourself.'),
+
+	-- what could be written where others read
+	('parameter_logging', CASE WHEN EXISTS (SELECT FROM logged_parameter WHERE is_written) THEN 'error' ELSE 'warning' END, ARRAY(
+		SELECT format('%I has %s = %s', l.role, l.name, coalesce(l.value, 'what cannot be seen from this session'))
+		FROM logged_parameter AS l ORDER BY 1 LIMIT 11),
+	coalesce((SELECT 'No parameter is logged for ' || string_agg(quote_ident(rolname), ', ' ORDER BY rolname) || '.' FROM carrier),
+		'No role but superusers can pass a secret.'),
+	'Secrets travel as parameters. Run ALTER ROLE ... SET log_parameter_max_length = 0 and ... SET log_parameter_max_length_on_error = 0.'),
+
+	('statement_logging', 'warning', ARRAY(
+		SELECT format('%s = %s', s.name, s.value) FROM server AS s
+		WHERE s.name = 'log_statement' AND s.value = 'all'
+			OR s.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND s.value = '0' ORDER BY 1),
+	'The server does not log every statement.',
+	'A secret that is typed into a statement reaches the log: pass secrets as parameters only.'),
+
+	('auto_explain', 'error', ARRAY(
+		SELECT format('%I has %s = %s', e.role, e.name, coalesce(e.value, 'what cannot be seen from this session'))
+		FROM effective AS e JOIN effective AS d ON d.role = e.role
+		WHERE d.name = 'auto_explain.log_min_duration' AND d.value !~ '^-' AND EXISTS (SELECT FROM server AS s WHERE s.name = e.name)
+			AND (e.name = 'auto_explain.log_parameter_max_length' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT TRUE
+				OR e.name = 'auto_explain.log_verbose' AND (lower(e.value) IN ('off', 'false', 'no', '0')) IS NOT TRUE)
+		ORDER BY 1),
+	CASE WHEN EXISTS (SELECT FROM server WHERE name = 'auto_explain.log_verbose')
+		THEN 'It logs no parameter and no output list.' ELSE 'It is not loaded.' END,
+	'Secrets travel as parameters, and a verbose plan shows them. Run http/roles.sql; set the same for the roles of other callers.'),
+
+	-- what a crash could undo
+	('durability', CASE current_setting('fsync') WHEN 'off' THEN 'error' ELSE 'warning' END, ARRAY(
+		SELECT name || ' is off' FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
+		UNION ALL
+		SELECT format('%I has synchronous_commit = off', e.role) FROM effective AS e
+		WHERE e.name = 'synchronous_commit' AND lower(e.value) IN ('off', 'false', 'no', '0') ORDER BY 1),
+	'What was answered is on disk.',
+	'After a crash a deleted token could be back: switch these on.'),
+
+	-- when tokens were used
+	('preload', 'warning', ARRAY(
+		SELECT 'the library is not in shared_preload_libraries' FROM stat WHERE NOT is_there),
+	'The library is preloaded.',
+	'It is not recorded when tokens are used. Add unleash_tokens to shared_preload_libraries and restart the server.'),
+
+	('launcher', 'warning', (
+		SELECT CASE WHEN NOT s.is_there OR w.has_launcher THEN '{}' WHEN NOT w.some_hidden THEN ARRAY['the launcher does not run'] END
+		FROM stat AS s, worker AS w),
+	CASE WHEN (SELECT is_there FROM stat) THEN 'The launcher runs.' ELSE 'None runs without the library preloaded.' END,
+	'It is not written when tokens are used. Look into the server''s log; max_worker_processes may be too small.'),
+
+	('worker_slots', 'warning', (
+		SELECT CASE WHEN NOT s.is_there OR w.running < m.setting::int THEN '{}'
+			WHEN NOT w.some_hidden THEN ARRAY[format('max_worker_processes is %s, and as many run', m.setting)] END
+		FROM stat AS s, worker AS w, own_setting AS m WHERE m.name = 'max_worker_processes'),
+	'There is room for a flush worker.',
+	'It is not written when tokens are used. Raise max_worker_processes and restart the server.'),
+
+	('notes_dropped', 'warning', ARRAY(
+		SELECT format('%s notes of use were dropped since %s', notes_dropped, date_trunc('second', stats_reset)) FROM stat WHERE notes_dropped > 0),
+	'No note of use was dropped.',
+	'Raise unleash_tokens.usage_slots, or lower unleash_tokens.flush_interval; SELECT unleash_tokens.stat_reset() counts anew.'),
+
+	('last_error', 'warning', ARRAY(
+		SELECT format('%s: %s', date_trunc('second', last_error_at), last_error) FROM stat WHERE is_failing),
+	'The last notes of use were written without an error.',
+	'Notes are kept and tried again; see to what the error says.'),
+
+	-- the tokens
+	('scopeless_tokens', 'warning', ARRAY(
+		SELECT format('token %s has no project', t.selector) FROM unleash_tokens.api_token AS t
+		WHERE NOT t.all_projects AND NOT EXISTS (
+			SELECT FROM unleash_tokens.api_token_project AS p JOIN unleash_tokens.project AS r ON r.id = p.project
+			WHERE p.selector = t.selector) LIMIT 11),
+	'Every token reaches a project.',
+	'Such tokens are refused. Triggers were circumvented; delete these tokens.'),
+
+	('broken_references', 'error', ARRAY(
+		(SELECT format('token %s is of an environment that is gone', t.selector) FROM unleash_tokens.api_token AS t
+		 WHERE t.environment IS NOT NULL AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = t.environment) LIMIT 11)
+		UNION ALL
+		(SELECT format('token %s is of a project that is gone', p.selector) FROM unleash_tokens.api_token_project AS p
+		 WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS r WHERE r.id = p.project) LIMIT 11)
+		UNION ALL
+		(SELECT format('scope of token %s, which is gone', p.selector) FROM unleash_tokens.api_token_project AS p
+		 WHERE NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = p.selector) LIMIT 11)),
+	'Every reference holds.',
+	'Foreign keys were circumvented: enter the project or environment again, or delete the rows.'),
+
+	('expired_tokens', 'warning', ARRAY(
+		SELECT format('%s of %s tokens expired more than 90 days ago', expired_long_ago, all_of_them) FROM token
+		WHERE expired_long_ago > 1000 AND expired_long_ago > all_of_them / 10),
+	(SELECT format('%s of %s tokens have expired.', expired, all_of_them) FROM token),
+	'Run SELECT unleash_tokens.purge_expired(''90 days'').'),
+
+	('token_limit', 'warning', ARRAY(
+		SELECT format('%s tokens, and at most %s are allowed', t.all_of_them, s.setting)
+		FROM token AS t, own_setting AS s
+		WHERE s.name = 'unleash_tokens.max_tokens' AND s.setting::bigint > 0 AND t.all_of_them >= s.setting::bigint * 9 / 10),
+	'The limit is none, or far away.',
+	'Raise unleash_tokens.max_tokens, or delete tokens; expired ones count too.'),
+
+	('clock', 'warning', ARRAY(
+		SELECT format('%s tokens were made later than now', from_the_future) FROM token WHERE from_the_future > 0
+		UNION ALL
+		SELECT 'the last event happened later than now'
+		WHERE (SELECT e.at FROM unleash_tokens.api_token_event AS e ORDER BY e.id DESC LIMIT 1) > clock_timestamp() + interval '10 seconds'),
+	'No token and no event is later than now.',
+	'The clock of this server or of the one that made them is wrong: tokens expire by it.'),
+
+	-- standbys
+	('standby_primary', 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE (
+		SELECT CASE WHEN setting = '' THEN ARRAY['unleash_tokens.primary_conninfo is empty']
+			WHEN setting ~* 'password *=|//[^/@]*:[^/@]*@' THEN ARRAY['unleash_tokens.primary_conninfo holds a password']
+			ELSE '{}' END
+		FROM own_setting WHERE name = 'unleash_tokens.primary_conninfo') END,
+	CASE WHEN pg_is_in_recovery() THEN 'The standby knows where to send its notes of use.' ELSE 'This is no standby.' END,
+	'Say where the primary is, and keep the password in a passfile. Without it uses are shown on this server only.'),
+
+	('standby_receiver', 'warning', ARRAY(
+		SELECT 'nothing is received from a primary' WHERE pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)),
+	CASE WHEN pg_is_in_recovery() THEN 'The standby receives from its primary.' ELSE 'This is no standby.' END,
+	'Deleted tokens stay valid here until it does: look into the server''s log and at primary_conninfo.'),
+
+	('standby_lag', 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE ARRAY(
+		SELECT 'the replay is paused' WHERE pg_is_wal_replay_paused()
+		UNION ALL
+		SELECT format('the last transaction replayed is of %s, and later ones were received', date_trunc('second', pg_last_xact_replay_timestamp()))
+		WHERE pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
+			AND pg_last_xact_replay_timestamp() < clock_timestamp() - interval '10 seconds') END,
+	CASE WHEN pg_is_in_recovery() THEN 'What was received is replayed.' ELSE 'This is no standby.' END,
+	'Deleted tokens stay valid here until it is replayed: see to queries that stand in the way, pg_wal_replay_resume() and recovery_min_apply_delay.')
+)
+SELECT c.check_name,
+	CASE WHEN c.problems IS NULL THEN 'unknown' WHEN c.problems = '{}' THEN 'ok' ELSE c.severity END,
+	CASE WHEN c.problems IS NULL THEN 'The owner of this function may not see it.'
+		WHEN c.problems = '{}' THEN c.fine
+		ELSE array_to_string(c.problems[1:10], '; ') || CASE WHEN cardinality(c.problems) > 10 THEN '; and more.' ELSE '.' END END,
+	CASE WHEN c.problems IS NULL THEN 'Let a superuser own the extension.' WHEN c.problems <> '{}' THEN c.hint END
+FROM checked AS c
+$doctor$;
+
+COMMENT ON FUNCTION unleash_tokens.doctor() IS 'Looks for what could be wrong with server, roles and tables: one row for each check, its status ok, warning, error or unknown, what was found, and what to do about it. Changes nothing.';
+
+-- ===========================================================================
+-- Privileges: nothing for PUBLIC; http/roles.sql grants to the gateway
+-- ===========================================================================
+
+REVOKE ALL ON SCHEMA unleash_tokens FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM PUBLIC;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM PUBLIC;
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA unleash_tokens FROM PUBLIC;
+REVOKE ALL ON TYPE unleash_tokens."*/*" FROM PUBLIC;
+
+COMMENT ON SCHEMA unleash_tokens IS 'API tokens: create, list, change, delete and authenticate them.';
+
+-- let a running PostgREST see the functions; no one listens otherwise
+NOTIFY pgrst, 'reload schema';
