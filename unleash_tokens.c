@@ -42,6 +42,10 @@
 #include "rules/service.h"
 #include "store/store.h"
 #include "store/row.h"
+#include "usage/forward.h"
+#include "usage/launcher.h"
+#include "usage/persist.h"
+#include "usage/stat.h"
 #include "usage/usage.h"
 
 UT_MODULE_MAGIC;
@@ -103,7 +107,10 @@ _PG_init(void)
 
 	/* pg_upgrade must find neither memory nor processes of ours */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
-		ut_usage_init();
+	{
+		ut_persist_init();
+		ut_launcher_register();
+	}
 }
 
 /* ---- SQL door ---- */
@@ -311,7 +318,7 @@ unleash_tokens_get_stat(PG_FUNCTION_ARGS)
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
-	if (!ut_usage_stat(&stat))
+	if (!ut_stat_read(&stat))
 		PG_RETURN_NULL();
 	for (int i = 0; i < UT_VERDICTS; i++)
 		values[i] = Int64GetDatum(stat.verdicts[i]);
@@ -330,7 +337,7 @@ unleash_tokens_get_stat(PG_FUNCTION_ARGS)
 Datum
 unleash_tokens_stat_reset(PG_FUNCTION_ARGS)
 {
-	ut_usage_reset();
+	ut_stat_reset();
 	PG_RETURN_VOID();
 }
 

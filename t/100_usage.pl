@@ -323,18 +323,20 @@ sub write_bytes
 }
 
 $node->safe_psql('postgres', 'DELETE FROM unleash_tokens.api_token WHERE seen_at > clock_timestamp()');
+my $header = 8;    # bytes in front of the notes: what it is, and the size of a note
 spoil('an empty file', sub { write_bytes($_[0], '') });
 spoil('half a word', sub { write_bytes($_[0], substr $_[1], 0, 2) });
 spoil('a file cut in a note', sub { write_bytes($_[0], substr $_[1], 0, length($_[1]) / 2 + 7) });
 spoil('other bytes', sub { write_bytes($_[0], join '', map { chr($_ * 7 % 256) } 1 .. 5000) });
-spoil('zeros', sub { write_bytes($_[0], substr($_[1], 0, 4) . "\0" x 4000) });
-spoil('ones', sub { write_bytes($_[0], substr($_[1], 0, 4) . "\xff" x 4000) });
+spoil('zeros', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\0" x 4000) });
+spoil('ones', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\xff" x 4000) });
 spoil('notes of the far future', sub {
 	my ($file, $content) = @_;
-	my $note = (length($content) - 4) / 100;
-	substr($content, 4 + $_ * $note - 8, 8) = pack('q', 2**61) foreach 1 .. 100;
+	my $note = (length($content) - $header) / 100;
+	substr($content, $header + $_ * $note - 8, 8) = pack('q', 2**61) foreach 1 .. 100;
 	write_bytes($file, $content);
 });
+spoil('notes of another size', sub { write_bytes($_[0], substr($_[1], 0, 4) . pack('L', 48) . substr($_[1], 8)) });
 spoil('a file of a few kilobytes more', sub { write_bytes($_[0], $_[1] . "\1\2\3" x 1000) });
 spoil('a directory', sub { mkdir $_[0] });
 rmdir noted_file($node);
@@ -354,7 +356,7 @@ wait_until_written($small, 'and all of it');
 cmp_ok($small->safe_psql('postgres', 'SELECT 84 - count(*) FROM unleash_tokens.api_token WHERE seen_at IS NOT NULL'),
 	'<=', stat_of($small, 'notes_dropped'), 'a token that has no time had a note that was dropped, and counted');
 
-my $locker = new_session($small, 'postgres');
+$locker = new_session($small, 'postgres');
 $locker->query_safe('BEGIN; SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token FOR UPDATE) AS t');
 $small->safe_psql('postgres', 'SELECT unleash_tokens.stat_reset()');
 my $noted_only = q{FROM secret AS s JOIN unleash_tokens.api_tokens AS v USING (selector) JOIN unleash_tokens.api_token AS t USING (selector)

@@ -12,7 +12,7 @@ use PostgreSQL::Test::Utils;
 use Test::More;
 
 our @EXPORT = qw(new_server new_session make_tokens validate validate_one held stat_of
-  flush_every wait_until_written wait_for_error shown stored noted_file hold_workers
+  flush_every wait_until_written wait_until_written_in wait_for_error shown stored noted_file hold_workers
   release_workers start_load stop_load launcher_pid worker_pid);
 
 # A running server with the library preloaded.  Nothing is written before an
@@ -99,6 +99,17 @@ sub wait_until_written
 	my ($node, $test) = @_;
 
 	ok($node->poll_query_until('postgres', 'SELECT notes_held = 0 FROM unleash_tokens.stat'), $test);
+	return;
+}
+
+# The notes of one database, whatever there is of others.
+sub wait_until_written_in
+{
+	my ($node, $database, $test) = @_;
+
+	ok($node->poll_query_until($database, q{
+			SELECT NOT EXISTS (SELECT FROM unleash_tokens.api_tokens AS v JOIN unleash_tokens.api_token AS t USING (selector)
+				WHERE v.seen_at IS DISTINCT FROM t.seen_at)}), $test);
 	return;
 }
 

@@ -42,4 +42,10 @@
 #define UT_WAIT_EVENT(name) PG_WAIT_EXTENSION
 #endif
 
+/*
+ * What later minor versions of 15 put into pg_database.datconnlimit when DROP
+ * DATABASE was interrupted; earlier ones know no such state.
+ */
+#define UT_DATABASE_INVALID (-2)
+
 #endif							/* UT_COMPAT_H */

@@ -56,6 +56,13 @@ typedef struct UtToken
 	char	   *alias;			/* NULL, or as imported */
 } UtToken;
 
+/* A use of a token: whoever carries it knows of which database. */
+typedef struct UtNote
+{
+	char		selector[22];	/* UT_SELECTOR_LEN; not terminated */
+	TimestampTz at;
+} UtNote;
+
 /* On whose behalf something is done, for the events. */
 typedef struct UtActor
 {

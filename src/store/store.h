@@ -22,7 +22,6 @@
 #include "utils/jsonb.h"
 
 #include "base/token.h"
-#include "usage/usage.h"
 
 /* Raise an error unless as many rows were written as there should be. */
 extern void ut_store_expect(uint64 written, uint64 expected);

@@ -3,8 +3,12 @@
  * forward.c
  *	  How does a standby tell its primary?
  *
- * By libpq, never blocking: whatever the primary does, the worker hears when
- * it is told to stop, and gives up after a while.
+ * By libpq, never blocking but for the look-up of a host's name: whatever the
+ * primary does, the worker hears when it is told to stop, and gives up after a
+ * while.  The message is a call of note_usage(): what a later version adds to it
+ * is an argument with a default, so that the shorter message stays one.
+ *
+ * Locking: none.
  *
  * Knows no table.
  *
@@ -25,10 +29,16 @@
 #include "base/clock.h"
 #include "base/compat.h"
 #include "text/datetime.h"
-#include "usage/forward.h"
 #include "text/secret.h"
+#include "usage/forward.h"
+#include "usage/stat.h"
 
 #define PATIENCE_MS 10000		/* for one batch, from connect to answer */
+
+char	   *ut_primary_conninfo = "";
+
+/* To the primary, once there was something to send; NULL otherwise. */
+static PGconn *connection = NULL;
 
 /* Wait for the socket; false when the patience has run out. */
 static bool
@@ -48,18 +58,29 @@ wait_for(PGconn *conn, int events, TimestampTz deadline)
 }
 
 /*
+ * libpq waits for the resolver where no signal ends it.  One second for each of
+ * its servers, unless the administrator has said otherwise.
+ */
+static void
+bound_resolver(void)
+{
+	(void) setenv("RES_OPTIONS", "timeout:1 attempts:1", 0);
+}
+
+/*
  * The database is that of this worker, whatever conninfo says.  Looking up its
  * name is the last use of the catalogs: the replay shall not have to wait for a
  * snapshot of ours while we wait for the primary.
  */
-static PGconn *
-begin_connection(const char *conninfo)
+static void
+begin_connection(void)
 {
 	const char *keywords[] = {"dbname", "dbname", "application_name", NULL};
-	const char *values[] = {conninfo, get_database_name(MyDatabaseId), "unleash_tokens standby", NULL};
+	const char *values[] = {ut_primary_conninfo, get_database_name(MyDatabaseId), "unleash_tokens standby", NULL};
 
 	InvalidateCatalogSnapshot();
-	return PQconnectStartParams(keywords, values, 1);
+	bound_resolver();
+	connection = PQconnectStartParams(keywords, values, 1);
 }
 
 /* A text without '=' would be taken for the name of a database. */
@@ -164,48 +185,52 @@ read_answer(PGconn *conn, TimestampTz deadline)
 static void
 report_failure(const char *why)
 {
-	ut_usage_report_error(psprintf("could not send notes to the primary: %s", why));
+	ut_stat_report_error(psprintf("could not send notes to the primary: %s", why));
 	ereport(LOG,
 			(errcode(ERRCODE_CONNECTION_FAILURE),
 			 errmsg("could not send notes of use to the primary: %s", why),
 			 errhint("They are kept. Check unleash_tokens.primary_conninfo and the rights of its role.")));
 }
 
+void
+ut_forward_close(void)
+{
+	PQfinish(connection);
+	connection = NULL;
+}
+
+static bool
+is_connected(TimestampTz deadline)
+{
+	if (connection != NULL)
+		return true;
+	begin_connection();
+	return finish_connection(connection, deadline);
+}
+
+static const char *
+explain_failure(TimestampTz deadline)
+{
+	char	   *why = pchomp(connection == NULL ? "out of memory" : PQerrorMessage(connection));
+
+	/* what libpq says of a connection that it still waits for has no end */
+	return *why == '\0' || GetCurrentTimestamp() >= deadline ? "the primary did not answer in time" : why;
+}
+
 int
-ut_forward_send(const char *conninfo, const UtNote *notes, int count)
+ut_forward_send(const UtNote *notes, int count)
 {
 	TimestampTz deadline = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PATIENCE_MS);
-	volatile bool ok = false;
-	PGconn	   *conn;
 
-	if (!is_conninfo(conninfo))
+	if (!is_conninfo(ut_primary_conninfo))
 	{
 		report_failure("unleash_tokens.primary_conninfo is not a connection string");
 		return 0;
 	}
-	conn = begin_connection(conninfo);
-	PG_TRY();
-	{
-		ok = finish_connection(conn, deadline) &&
-			send_notes(conn, notes, count, deadline) &&
-			read_answer(conn, deadline);
-		if (!ok)
-		{
-			char	   *why = pchomp(conn == NULL ? "out of memory" : PQerrorMessage(conn));
-
-			/*
-			 * what libpq says of a connection that it still waits for has no
-			 * end
-			 */
-			if (*why == '\0' || GetCurrentTimestamp() >= deadline)
-				why = "the primary did not answer in time";
-			report_failure(why);
-		}
-	}
-	PG_FINALLY();
-	{
-		PQfinish(conn);
-	}
-	PG_END_TRY();
-	return ok ? count : 0;
+	if (is_connected(deadline) && send_notes(connection, notes, count, deadline) &&
+		read_answer(connection, deadline))
+		return count;
+	report_failure(explain_failure(deadline));
+	ut_forward_close();
+	return 0;
 }

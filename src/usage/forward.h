@@ -7,16 +7,21 @@
  *
  *-------------------------------------------------------------------------
  */
-#ifndef UT_FORWARD_H
-#define UT_FORWARD_H
+#ifndef UT_USAGE_FORWARD_H
+#define UT_USAGE_FORWARD_H
 
-#include "usage/usage.h"
+#include "base/token.h"
+
+/* Setting: a connection string without dbname; empty: a standby keeps its notes to itself. */
+extern char *ut_primary_conninfo;
 
 /*
- * Send notes to note_usage() in the database of the same name on the server
- * that conninfo names.  Returns how many are done with: all or, after a
- * failure that is reported and logged, none.  Only a worker calls this.
+ * Send notes to note_usage() in the database of the same name on the primary.
+ * Returns how many are done with: all or, after a failure that is reported and
+ * logged, none.  The connection is kept for the next call; only a worker calls
+ * this, and closes it at its end.
  */
-extern int	ut_forward_send(const char *conninfo, const UtNote *notes, int count);
+extern int	ut_forward_send(const UtNote *notes, int count);
+extern void ut_forward_close(void);
 
-#endif							/* UT_FORWARD_H */
+#endif							/* UT_USAGE_FORWARD_H */

@@ -1,12 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * memory.c
- *	  What lies in shared memory, and how does it outlive a restart?
+ *	  What lies in shared memory, and how is a note found in it?
  *
- * The end of the postmaster writes the notes to a file and the start reads them
- * again, as pg_stat_statements does; a crash leaves no file.
+ * Notes lie in buckets of 64.  A full bucket drops its oldest note.  One that a
+ * standby has sent is not forgotten but marked: until the primary has written
+ * it and that is replayed, nothing else knows of the use.  Its place is taken
+ * when another needs it.
  *
- * Locking: none of its own; it works before and after everybody else.
+ * Locking: one spinlock for each bucket, held while its notes are looked
+ * at and for nothing else; counters are atomic; what the workers report has a
+ * spinlock of its own.  Nothing here waits, allocates or raises under a lock.
+ *
+ * Knows no table, no process and nothing of HTTP.
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -14,33 +20,15 @@
  */
 #include "postgres.h"
 
-#include <unistd.h>
-
-#include "miscadmin.h"
-#include "pgstat.h"
+#include "common/hashfn.h"
 #include "port/pg_bitutils.h"
-#include "storage/fd.h"
-#include "storage/ipc.h"
-#include "storage/lwlock.h"
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
 #include "usage/memory.h"
-#include "usage/worker.h"
-
-#define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/unleash_tokens.notes"
-#define FILE_MAGIC 0x75744e31	/* "utN1" */
 
 int			ut_usage_slots = 262144;
-UtUsageShared *ut_usage_shared = NULL;
-
-static shmem_request_hook_type previous_request_hook = NULL;
-static shmem_startup_hook_type previous_startup_hook = NULL;
-
-static void read_file(void);
-static void request_memory(void);
-static void start_memory(void);
-static void write_file(int code, Datum arg);
+UtShared   *ut_memory = NULL;
 
 static uint32
 bucket_count(void)
@@ -48,146 +36,164 @@ bucket_count(void)
 	return pg_nextpower2_32(Max(ut_usage_slots / UT_BUCKET_NOTES, 1));
 }
 
-uint64
-ut_usage_capacity(void)
+Size
+ut_memory_size(void)
 {
-	return (uint64) ut_usage_shared->nbuckets * UT_BUCKET_NOTES;
-}
-
-static Size
-memory_size(void)
-{
-	return add_size(offsetof(UtUsageShared, buckets), mul_size(bucket_count(), sizeof(UtBucket)));
+	return add_size(offsetof(UtShared, buckets), mul_size(bucket_count(), sizeof(UtBucket)));
 }
 
 void
-ut_usage_init(void)
+ut_memory_clear(void)
 {
-	previous_request_hook = shmem_request_hook;
-	shmem_request_hook = request_memory;
-	previous_startup_hook = shmem_startup_hook;
-	shmem_startup_hook = start_memory;
-	ut_worker_register_launcher();
-}
-
-static void
-request_memory(void)
-{
-	if (previous_request_hook)
-		previous_request_hook();
-	RequestAddinShmemSpace(memory_size());
-}
-
-static void
-clear_memory(void)
-{
+	memset(ut_memory, 0, ut_memory_size());
 	for (int i = 0; i < UT_VERDICTS; i++)
-		pg_atomic_init_u64(&ut_usage_shared->verdicts[i], 0);
-	pg_atomic_init_u64(&ut_usage_shared->held, 0);
-	pg_atomic_init_u64(&ut_usage_shared->dropped, 0);
-	pg_atomic_init_u64(&ut_usage_shared->flushes, 0);
-	pg_atomic_init_u32(&ut_usage_shared->resume, 0);
-	SpinLockInit(&ut_usage_shared->mutex);
-	ut_usage_shared->launcher = NULL;
-	ut_usage_shared->last_flush = UT_TIME_UNSET;
-	ut_usage_shared->last_error_at = UT_TIME_UNSET;
-	ut_usage_shared->last_error[0] = '\0';
-	ut_usage_shared->reset_at = GetCurrentTimestamp();
-	ut_usage_shared->nbuckets = bucket_count();
-	for (uint32 i = 0; i < ut_usage_shared->nbuckets; i++)
-	{
-		SpinLockInit(&ut_usage_shared->buckets[i].mutex);
-		for (int j = 0; j < UT_BUCKET_NOTES; j++)
-			ut_usage_free_note(&ut_usage_shared->buckets[i], &ut_usage_shared->buckets[i].notes[j]);
-	}
+		pg_atomic_init_u64(&ut_memory->verdicts[i], 0);
+	pg_atomic_init_u64(&ut_memory->held, 0);
+	pg_atomic_init_u64(&ut_memory->dropped, 0);
+	pg_atomic_init_u64(&ut_memory->flushes, 0);
+	SpinLockInit(&ut_memory->mutex);
+	ut_memory->last_flush = UT_TIME_UNSET;
+	ut_memory->last_error_at = UT_TIME_UNSET;
+	ut_memory->reset_at = GetCurrentTimestamp();
+	ut_memory->nbuckets = bucket_count();
+	for (uint32 i = 0; i < ut_memory->nbuckets; i++)
+		SpinLockInit(&ut_memory->buckets[i].mutex);
 }
 
-static void
-start_memory(void)
+uint64
+ut_memory_capacity(void)
 {
-	bool		found;
-
-	if (previous_startup_hook)
-		previous_startup_hook();
-	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
-	ut_usage_shared = ShmemInitStruct("unleash_tokens", memory_size(), &found);
-	if (!found)
-		clear_memory();
-	LWLockRelease(AddinShmemInitLock);
-	if (IsUnderPostmaster)
-		return;
-	on_shmem_exit(write_file, (Datum) 0);
-	if (!found)
-		read_file();
+	return (uint64) ut_memory->nbuckets * UT_BUCKET_NOTES;
 }
 
-/* ---- The file that bridges a clean restart ---- */
+uint64
+ut_memory_held(void)
+{
+	return pg_atomic_read_u64(&ut_memory->held);
+}
+
+bool
+ut_memory_is_half_full(void)
+{
+	return ut_memory_held() > ut_memory_capacity() / 2;
+}
+
+/* ---- Notes ---- */
+
+UtBucket *
+ut_memory_find_bucket(Oid database, const char *selector, uint8 *tag)
+{
+	uint32		hash = hash_combine(hash_bytes((const unsigned char *) selector, UT_SELECTOR_LEN),
+									database);
+
+	*tag = 1 + (hash >> 24) % UINT8_MAX;
+	return &ut_memory->buckets[hash & (ut_memory->nbuckets - 1)];
+}
+
+UtSlot *
+ut_memory_find_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector)
+{
+	uint8	   *end = bucket->tags + UT_BUCKET_NOTES;
+
+	for (uint8 *at = bucket->tags; (at = memchr(at, tag, end - at)) != NULL; at++)
+	{
+		UtSlot	   *note = &bucket->notes[at - bucket->tags];
+
+		if (note->database == database && memcmp(note->selector, selector, UT_SELECTOR_LEN) == 0)
+			return note;
+	}
+	return NULL;
+}
+
+void
+ut_memory_free_note(UtBucket *bucket, UtSlot *note)
+{
+	bucket->tags[note - bucket->notes] = 0;
+	note->database = InvalidOid;
+	note->sent = false;
+}
 
 /*
- * At the very end of the postmaster, when nobody notes any more.  A crash
- * leaves no file: at most the notes of one interval are lost.
+ * Under the bucket's lock: a free place, or the one of the oldest note, where a
+ * sent one goes first: it is only a memory, while another is a use.
  */
-static void
-write_file(int code, Datum arg)
+static UtSlot *
+choose_place(UtBucket *bucket)
 {
-	uint32		magic = FILE_MAGIC;
-	FILE	   *file;
-	bool		ok;
+	uint8	   *free_tag = memchr(bucket->tags, 0, UT_BUCKET_NOTES);
+	UtSlot	   *chosen = &bucket->notes[0];
 
-	if (code != 0 || ut_usage_shared == NULL)
-		return;
-	file = AllocateFile(FILE_NAME ".tmp", PG_BINARY_W);
-	ok = file != NULL && fwrite(&magic, sizeof(magic), 1, file) == 1;
-	for (uint64 i = 0; ok && i < ut_usage_capacity(); i++)
+	if (free_tag != NULL)
+		return &bucket->notes[free_tag - bucket->tags];
+	for (int i = 1; i < UT_BUCKET_NOTES; i++)
 	{
-		UtSlot	   *note = &ut_usage_shared->buckets[i / UT_BUCKET_NOTES].notes[i % UT_BUCKET_NOTES];
+		UtSlot	   *note = &bucket->notes[i];
 
-		if (OidIsValid(note->database))
-			ok = fwrite(note, sizeof(UtSlot), 1, file) == 1;
+		if (note->sent > chosen->sent || (note->sent == chosen->sent && note->at < chosen->at))
+			chosen = note;
 	}
-	if (file != NULL && FreeFile(file) != 0)
-		ok = false;
-	if (ok)
-		(void) durable_rename(FILE_NAME ".tmp", FILE_NAME, LOG);
-	else
-		ereport(LOG,
-				(errcode_for_file_access(),
-				 errmsg("could not write file \"%s\": %m", FILE_NAME)));
+	return chosen;
 }
 
-/* A spoilt note could keep a worker from writing all others. */
+/* Set a note; true when one that was still to be written made place for it. */
 static bool
-is_sound(const UtSlot *note)
+set_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector, TimestampTz at, uint64 *held)
 {
-	return OidIsValid(note->database) &&
-		ut_secret_is_selector(note->selector, UT_SELECTOR_LEN) && note->at > 0;
+	UtSlot	   *note = ut_memory_find_note(bucket, tag, database, selector);
+	bool		is_new = note == NULL;
+	bool		was_counted;
+
+	if (is_new)
+		note = choose_place(bucket);
+	else if (note->at >= at)
+		return false;
+	was_counted = OidIsValid(note->database) && !note->sent;
+	bucket->tags[note - bucket->notes] = tag;
+	note->database = database;
+	memcpy(note->selector, selector, UT_SELECTOR_LEN);
+	note->sent = false;
+	note->at = at;
+	if (!was_counted)
+		*held = pg_atomic_add_fetch_u64(&ut_memory->held, 1);
+	return is_new && was_counted;
 }
 
-/* What cannot be read is left out: a note is not worth a failed start. */
-static void
-read_file(void)
+void
+ut_memory_put(Oid database, const char *selector, TimestampTz at)
 {
-	FILE	   *file = AllocateFile(FILE_NAME, PG_BINARY_R);
-	TimestampTz now = GetCurrentTimestamp();
-	uint32		magic;
-	UtSlot		note;
+	uint8		tag;
+	UtBucket   *bucket = ut_memory_find_bucket(database, selector, &tag);
+	uint64		held = 0;
+	bool		drops;
 
-	if (file == NULL)
-	{
-		if (errno != ENOENT)
-			ereport(LOG,
-					(errcode_for_file_access(),
-					 errmsg("could not read file \"%s\": %m", FILE_NAME)));
-		return;
-	}
-	if (fread(&magic, sizeof(magic), 1, file) == 1 && magic == FILE_MAGIC)
-	{
-		while (fread(&note, sizeof(note), 1, file) == 1)
-		{
-			if (is_sound(&note))
-				ut_usage_put(note.database, note.selector, Min(note.at, now));
-		}
-	}
-	FreeFile(file);
-	unlink(FILE_NAME);
+	SpinLockAcquire(&bucket->mutex);
+	drops = set_note(bucket, tag, database, selector, at, &held);
+	SpinLockRelease(&bucket->mutex);
+	if (drops)
+		pg_atomic_fetch_add_u64(&ut_memory->dropped, 1);
+	if (held == ut_memory_capacity() / 2 + 1)
+		ut_memory_wake_launcher();
+}
+
+/* ---- Launcher ---- */
+
+void
+ut_memory_set_launcher(Latch *latch)
+{
+	SpinLockAcquire(&ut_memory->mutex);
+	ut_memory->launcher = latch;
+	SpinLockRelease(&ut_memory->mutex);
+}
+
+/* A latch of a process that has just ended is still memory of ours to set. */
+void
+ut_memory_wake_launcher(void)
+{
+	Latch	   *latch;
+
+	SpinLockAcquire(&ut_memory->mutex);
+	latch = ut_memory->launcher;
+	SpinLockRelease(&ut_memory->mutex);
+	if (latch != NULL)
+		SetLatch(latch);
 }

@@ -1,16 +1,18 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  Who writes down when tokens were used, and when?
+ *	  How are the notes of one database written or sent?
  *
- * The launcher knows no database: it sees in the notes which ones have some,
- * and keeps no connection, so that DROP DATABASE need not wait for it.  A
- * worker writes the notes of its database in batches, takes a tenth of the time
- * for it, or a quarter when that is not enough, and exits.  What it cannot write
- * stays noted.
+ * In batches, each a transaction of its own, with a pause after each of them
+ * so that writing takes a tenth of the time, or a quarter when that is not
+ * enough.  A worker lives for two seconds, and a batch that hangs for as long
+ * again: DROP DATABASE and CREATE DATABASE ... TEMPLATE wait for five.  What it
+ * cannot write stays noted.
  *
  * Locking: rows in the order of their selectors, those that are locked by
  * others are skipped; the table with a short lock_timeout.
+ *
+ * Knows no table, and not when the next worker starts.
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -24,276 +26,52 @@
 #include "miscadmin.h"
 #include "pgstat.h"
 #include "postmaster/bgworker.h"
-#include "postmaster/interrupt.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "tcop/tcopprot.h"
 #include "utils/guc.h"
 #include "utils/memutils.h"
 #include "utils/snapmgr.h"
-#include "utils/syscache.h"
+#include "utils/timeout.h"
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
-#include "usage/forward.h"
 #include "store/store.h"
-#include "usage/usage.h"
+#include "usage/flush.h"
+#include "usage/forward.h"
+#include "usage/launcher.h"
+#include "usage/memory.h"
+#include "usage/stat.h"
 #include "usage/worker.h"
 
-#define DATABASES 64			/* served in one round; others wait for the
-								 * next */
-#define BATCH 500				/* notes written in one transaction; few rows
-								 * of a page, so that the room that fillfactor
+#define BATCH_NOTES 500			/* written in one transaction; few rows of a
+								 * page, so that the room that fillfactor
 								 * leaves will do */
-#define REST 9					/* pause after a batch, times what it took */
-#define SHORT_REST 3			/* the same while there is more to write than
+#define PAUSE 9					/* after a batch, times what it took */
+#define SHORT_PAUSE 3			/* the same while there is more to write than
 								 * that does in an interval, or than fills
 								 * half of the memory */
-#define LIFETIME_MS 2000		/* a worker does not stand in the way of DROP
-								 * DATABASE, which waits five seconds */
+#define LIFETIME_MS 2000		/* no batch begins after it */
+#define BATCH_MS 2000			/* then a batch is cancelled */
+#define STOPPED_REST_MS 1000	/* who stops a worker wants a moment without one */
 
-/* The last worker of a database. */
-typedef struct Served
+/* One run of one worker. */
+typedef struct Run
 {
-	Oid			database;		/* InvalidOid: free */
-	BackgroundWorkerHandle *handle;
-} Served;
+	TimestampTz begin;
+	uint32		start;			/* at this bucket, and once around */
+	uint32		cursor;
+	uint32		end;
+	bool		wrapped;		/* went on at the first bucket */
+	uint64		collected;
+	uint64		done;
+} Run;
 
-static bool flush_batch(uint32 *cursor);
-static void forget_gone_databases(Oid *databases, int *count);
-static void serve_database(Served *served, Oid database);
-static void serve_round(Served *served);
+static Run	run;
 
-void
-ut_worker_register_launcher(void)
-{
-	BackgroundWorker worker = {0};
+static volatile sig_atomic_t told_to_stop = false;
 
-	strlcpy(worker.bgw_name, "unleash_tokens launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "unleash_tokens launcher", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "unleash_tokens", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "ut_worker_launcher_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = 1;
-	RegisterBackgroundWorker(&worker);
-}
-
-/* ---- Launcher ---- */
-
-static void
-leave_launcher(int code, Datum arg)
-{
-	ut_usage_set_launcher(NULL);
-}
-
-/* No database, but the shared catalogs: they tell which databases are gone. */
-void
-ut_worker_launcher_main(Datum arg)
-{
-	Served		served[DATABASES] = {{0}};
-	TimestampTz last = GetCurrentTimestamp();
-
-	pqsignal(SIGHUP, SignalHandlerForConfigReload);
-	pqsignal(SIGTERM, SignalHandlerForShutdownRequest);
-	BackgroundWorkerUnblockSignals();
-	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
-	before_shmem_exit(leave_launcher, (Datum) 0);
-	ut_usage_set_launcher(MyLatch);
-
-	while (!ShutdownRequestPending)
-	{
-		TimestampTz next = TimestampTzPlusMilliseconds(last, ut_flush_interval * INT64CONST(1000));
-		long		timeout = TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next);
-
-		if (timeout <= 0 || ut_usage_is_half_full() || ut_usage_must_resume())
-		{
-			last = GetCurrentTimestamp();
-			serve_round(served);
-			timeout = 1000;
-		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 Max(timeout, 10), UT_WAIT_EVENT("UnleashTokensLauncher"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-		if (ConfigReloadPending)
-		{
-			ConfigReloadPending = false;
-			ProcessConfigFile(PGC_SIGHUP);
-		}
-	}
-	/* not 0, after which the server would never start it again */
-	proc_exit(1);
-}
-
-/* A standby that does not know its primary keeps its notes to itself. */
-static void
-serve_round(Served *served)
-{
-	Oid			databases[DATABASES];
-	int			count;
-
-	if (RecoveryInProgress() && *ut_primary_conninfo == '\0')
-		return;
-	count = ut_usage_databases(databases, DATABASES);
-	forget_gone_databases(databases, &count);
-	if (count == 0)
-		(void) ut_usage_take_resume();	/* its database is gone */
-	for (int i = 0; i < count; i++)
-		serve_database(served, databases[i]);
-}
-
-static void
-forget_gone_databases(Oid *databases, int *count)
-{
-	int			kept = 0;
-
-	if (*count == 0)
-		return;
-	StartTransactionCommand();
-	for (int i = 0; i < *count; i++)
-	{
-		if (SearchSysCacheExists1(DATABASEOID, ObjectIdGetDatum(databases[i])))
-			databases[kept++] = databases[i];
-		else
-			ut_usage_drop_database(databases[i]);
-	}
-	CommitTransactionCommand();
-	*count = kept;
-}
-
-/* The place of a database, or one whose worker has ended. */
-static Served *
-find_served(Served *served, Oid database)
-{
-	Served	   *free_place = NULL;
-
-	for (int i = 0; i < DATABASES; i++)
-	{
-		pid_t		pid;
-
-		if (served[i].handle != NULL &&
-			GetBackgroundWorkerPid(served[i].handle, &pid) == BGWH_STOPPED)
-		{
-			pfree(served[i].handle);
-			served[i].handle = NULL;
-			served[i].database = InvalidOid;
-		}
-		if (served[i].database == database)
-			return &served[i];
-		if (!OidIsValid(served[i].database) && free_place == NULL)
-			free_place = &served[i];
-	}
-	return free_place;
-}
-
-/* One worker at a time; when none can be had, the next round tries again. */
-static void
-serve_database(Served *served, Oid database)
-{
-	Served	   *place = find_served(served, database);
-	BackgroundWorker worker = {0};
-
-	if (place == NULL || place->handle != NULL)
-		return;
-	strlcpy(worker.bgw_name, "unleash_tokens flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_type, "unleash_tokens flush worker", BGW_MAXLEN);
-	strlcpy(worker.bgw_library_name, "unleash_tokens", BGW_MAXLEN);
-	strlcpy(worker.bgw_function_name, "ut_worker_flush_main", BGW_MAXLEN);
-	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
-	worker.bgw_start_time = BgWorkerStart_ConsistentState;
-	worker.bgw_restart_time = BGW_NEVER_RESTART;
-	worker.bgw_main_arg = ObjectIdGetDatum(database);
-	worker.bgw_notify_pid = MyProcPid;	/* sets our latch when it has ended */
-	if (RegisterDynamicBackgroundWorker(&worker, &place->handle))
-		place->database = database;
-	else
-	{
-		place->handle = NULL;
-		ut_usage_report_error("no background worker slot is free: raise max_worker_processes");
-	}
-}
-
-/* ---- Flush worker ---- */
-
-static void
-set_worker_setting(const char *name, const char *value)
-{
-	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
-}
-
-/* A batch took so many microseconds: could notes be lost, or wait for longer than an interval? */
-static bool
-is_behind(int64 took)
-{
-	double		batches = (double) ut_usage_count_held() / BATCH;
-
-	return ut_usage_is_half_full() || batches * took * (1 + REST) > ut_flush_interval * 1e6;
-}
-
-static void
-flush_all(void)
-{
-	TimestampTz begin = GetCurrentTimestamp();
-	bool		wraps;
-	uint32		cursor = ut_usage_take_resume();
-
-	wraps = cursor > 0;
-	for (;;)
-	{
-		TimestampTz start = GetCurrentTimestamp();
-		int64		took;
-
-		if (!flush_batch(&cursor))
-		{
-			if (!wraps)
-				return;
-			wraps = false;
-			cursor = 0;
-			continue;
-		}
-		took = Max(GetCurrentTimestamp() - start, 1000);
-		if (TimestampDifferenceExceeds(begin, GetCurrentTimestamp(), LIFETIME_MS))
-		{
-			ut_usage_set_resume(cursor);
-			return;
-		}
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 took * (is_behind(took) ? SHORT_REST : REST) / 1000,
-						 UT_WAIT_EVENT("UnleashTokensWorkerRest"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-}
-
-void
-ut_worker_flush_main(Datum arg)
-{
-	pqsignal(SIGTERM, die);
-	BackgroundWorkerUnblockSignals();
-	/* ALLOW_CONNECTIONS may have been taken away since the notes were made */
-	BackgroundWorkerInitializeConnectionByOid(DatumGetObjectId(arg), InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
-	set_worker_setting("search_path", "pg_catalog, pg_temp");
-	set_worker_setting("lock_timeout", "500ms");
-	set_worker_setting("synchronous_commit", "off");
-	/* whatever the database's defaults are */
-	set_worker_setting("default_transaction_read_only", "off");
-	set_worker_setting("default_transaction_isolation", "read committed");
-	PG_TRY();
-	{
-		flush_all();
-	}
-	PG_CATCH();
-	{
-		MemoryContext context = MemoryContextSwitchTo(TopMemoryContext);
-
-		ut_usage_report_error(CopyErrorData()->message);
-		MemoryContextSwitchTo(context);
-		PG_RE_THROW();
-	}
-	PG_END_TRY();
-	proc_exit(0);
-}
+/* ---- One batch ---- */
 
 static int
 compare_notes(const void *a, const void *b)
@@ -302,39 +80,209 @@ compare_notes(const void *a, const void *b)
 				  sizeof(((UtNote *) NULL)->selector));
 }
 
+static int
+write_notes(UtNote *notes, int count)
+{
+	int			done;
+
+	enable_timeout_after(STATEMENT_TIMEOUT, BATCH_MS);
+	PushActiveSnapshot(GetTransactionSnapshot());
+	done = ut_store_write_seen(notes, count);
+	PopActiveSnapshot();
+	disable_timeout(STATEMENT_TIMEOUT, false);
+	return done;
+}
+
 /*
  * Write or send some notes; false when there were none left.  They are
  * forgotten only when the transaction has ended well.
  */
 static bool
-flush_batch(uint32 *cursor)
+flush_batch(void)
 {
-	static UtNote notes[BATCH];
+	static UtNote notes[BATCH_NOTES];
 	int			count;
 	int			done = 0;
 	bool		sends = RecoveryInProgress();
 
 	StartTransactionCommand();
-	count = ut_usage_collect(MyDatabaseId, cursor, notes, BATCH);
+	count = ut_flush_collect(MyDatabaseId, &run.cursor, run.end, notes, BATCH_NOTES);
 	qsort(notes, count, sizeof(UtNote), compare_notes);
 	pgstat_report_activity(STATE_RUNNING, "writing when API tokens were used");
 	if (!OidIsValid(get_extension_oid("unleash_tokens", true)))
-		ut_usage_drop_database(MyDatabaseId);
-	else if (count > 0 && sends)
-		done = ut_forward_send(ut_primary_conninfo, notes, count);
-	else if (count > 0)
 	{
-		PushActiveSnapshot(GetTransactionSnapshot());
-		done = ut_store_write_seen(notes, count);
-		PopActiveSnapshot();
+		ut_flush_drop_database(MyDatabaseId);
+		count = 0;
 	}
+	else if (count > 0)
+		done = sends ? ut_forward_send(notes, count) : write_notes(notes, count);
 	CommitTransactionCommand();
 	pgstat_report_stat(true);
 	pgstat_report_activity(STATE_IDLE, NULL);
+	run.collected += count;
+	run.done += done;
 	if (done > 0)
 	{
-		ut_usage_forget(MyDatabaseId, notes, done, sends);
-		ut_usage_report_flush();
+		ut_flush_forget(MyDatabaseId, notes, done, sends);
+		ut_stat_report_flush();
 	}
 	return count > 0;
+}
+
+/* ---- One run ---- */
+
+/* A batch took so many microseconds: could notes be lost, or wait for longer than an interval? */
+static bool
+is_behind(int64 took)
+{
+	double		batches = (double) ut_memory_held() / BATCH_NOTES;
+
+	return ut_memory_is_half_full() || batches * took * (1 + PAUSE) > ut_flush_interval * 1e6;
+}
+
+/* Milliseconds to pause after a batch that began then. */
+static int
+pause_after(TimestampTz start)
+{
+	int64		took = Max(GetCurrentTimestamp() - start, 1000);
+
+	return Min(took * (is_behind(took) ? SHORT_PAUSE : PAUSE) / 1000, 60000);
+}
+
+/* Whoever begins in the middle goes on at the front, up to where it began. */
+static bool
+wrap(void)
+{
+	if (run.wrapped || run.start == 0)
+		return false;
+	run.wrapped = true;
+	run.cursor = 0;
+	run.end = run.start;
+	return true;
+}
+
+/* Nothing written of all that was collected: each row is locked, or a primary takes none. */
+static UtOutcome
+outcome_of_end(void)
+{
+	return run.collected > 0 && run.done == 0 ? UT_RUN_FAILED : UT_RUN_DONE;
+}
+
+/* The rest is bounded by the lifetime: what is longer is left to the next worker. */
+static UtOutcome
+flush_all(int *rest)
+{
+	for (;;)
+	{
+		TimestampTz start = GetCurrentTimestamp();
+		uint64		done = run.done;
+
+		if (!flush_batch())
+		{
+			if (wrap())
+				continue;
+			return outcome_of_end();
+		}
+		if (RecoveryInProgress() && run.done == done)
+			return UT_RUN_FAILED;
+		*rest = pause_after(start);
+		if (TimestampDifferenceExceeds(run.begin, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *rest), LIFETIME_MS))
+			return UT_RUN_MORE;
+		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+						 *rest, UT_WAIT_EVENT("UnleashTokensWorkerRest"));
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* After an error: to the log, and to the view in a transaction of its own. */
+static void
+report_error(void)
+{
+	ErrorData  *error;
+
+	HOLD_INTERRUPTS();
+	MemoryContextSwitchTo(TopMemoryContext);
+	error = CopyErrorData();
+	EmitErrorReport();
+	FlushErrorState();
+	disable_all_timeouts(false);
+	AbortCurrentTransaction();
+	RESUME_INTERRUPTS();
+	StartTransactionCommand();
+	ut_stat_report_error(error->message);
+	CommitTransactionCommand();
+}
+
+static UtOutcome
+try_to_flush_all(int *rest)
+{
+	volatile UtOutcome outcome = UT_RUN_FAILED;
+
+	PG_TRY();
+	{
+		outcome = flush_all(rest);
+	}
+	PG_CATCH();
+	{
+		report_error();
+	}
+	PG_END_TRY();
+	return outcome;
+}
+
+/* ---- The process ---- */
+
+/* Whoever sends SIGTERM may mean to drop the database: that is no failure. */
+static void
+stop(SIGNAL_ARGS)
+{
+	told_to_stop = true;
+	die(postgres_signal_arg);
+}
+
+static void
+leave(int code, Datum arg)
+{
+	if (told_to_stop)
+		ut_flush_report_end(DatumGetObjectId(arg), UT_RUN_MORE, run.cursor, STOPPED_REST_MS);
+}
+
+static void
+set_worker_setting(const char *name, const char *value)
+{
+	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION, GUC_ACTION_SET, true, 0, false);
+}
+
+static void
+begin(Oid database)
+{
+	pqsignal(SIGTERM, stop);
+	before_shmem_exit(leave, ObjectIdGetDatum(database));
+	BackgroundWorkerUnblockSignals();
+	/* ALLOW_CONNECTIONS may have been taken away since the notes were made */
+	BackgroundWorkerInitializeConnectionByOid(database, InvalidOid, BGWORKER_BYPASS_ALLOWCONN);
+	set_worker_setting("search_path", "pg_catalog, pg_temp");
+	set_worker_setting("lock_timeout", "500ms");
+	set_worker_setting("synchronous_commit", "off");
+	/* whatever the database's defaults are */
+	set_worker_setting("default_transaction_read_only", "off");
+	set_worker_setting("default_transaction_isolation", "read committed");
+	run.begin = GetCurrentTimestamp();
+	run.start = run.cursor = ut_flush_begin(database);
+	run.end = ut_flush_end();
+}
+
+void
+ut_worker_main(Datum arg)
+{
+	Oid			database = DatumGetObjectId(arg);
+	UtOutcome	outcome;
+	int			rest = 0;
+
+	begin(database);
+	outcome = try_to_flush_all(&rest);
+	ut_forward_close();
+	ut_flush_report_end(database, outcome, run.cursor, rest);
+	proc_exit(0);
 }
