@@ -261,6 +261,10 @@ CREATE FUNCTION unleash_tokens.create_api_token(jsonb) RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_create_api_token';
 
+CREATE FUNCTION unleash_tokens.create_api_tokens(jsonb) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_create_api_tokens';
+
 -- reads the tables without a statement, so it needs neither the owner's privileges nor a search_path
 CREATE FUNCTION unleash_tokens.validate_api_token(secret text) RETURNS jsonb
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
@@ -310,6 +314,7 @@ LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_list_refusals';
 
 COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
+COMMENT ON FUNCTION unleash_tokens.create_api_tokens(jsonb) IS 'Makes a token of each element of an array, by the rules of create_api_token(), all or none; an array of what that shows, in the same order. At most 100000 elements. Errors, which name the element, from 0: 22023 for a bad request, P0001 when there would be more than unleash_tokens.max_tokens.';
 COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted. Sees every committed change at once, in any isolation level.';
 COMMENT ON FUNCTION unleash_tokens.validate_api_tokens(text[]) IS 'The same for many secrets at once: a row for each valid one, with its place in the array.';
 COMMENT ON FUNCTION unleash_tokens.get_all_api_tokens() IS 'Every token as {"tokens": [...]} by createdAt and selector; secret holds the selector. Error 54000 above 256 MB: read the view api_tokens.';
@@ -512,7 +517,7 @@ wanted_right (role, privilege_type, object) AS (
 	FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
 	UNION ALL
 	SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
-	FROM unnest(ARRAY['create_api_token(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
+	FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 		'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'list_refusals()',
 		'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
@@ -533,7 +538,7 @@ carrier AS (
 	WHERE r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
 		SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
 		WHERE p.pronamespace = 'unleash_tokens'::regnamespace
-			AND p.proname IN ('rest_api', 'rest_read', 'create_api_token', 'validate_api_token', 'validate_api_tokens',
+			AND p.proname IN ('rest_api', 'rest_read', 'create_api_token', 'create_api_tokens', 'validate_api_token', 'validate_api_tokens',
 				'get_api_tokens_by_name', 'update_api_token', 'delete_api_token', 'import_api_tokens')
 			AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'MEMBER'))
 ),

@@ -28,6 +28,7 @@
 #include "utils/timestamp.h"
 
 #include "rules/answer.h"
+#include "rules/batch.h"
 #include "rules/caller.h"
 #include "base/clock.h"
 #include "base/compat.h"
@@ -53,6 +54,7 @@ UT_MODULE_MAGIC;
 void		_PG_init(void);
 
 PG_FUNCTION_INFO_V1(unleash_tokens_create_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_create_api_tokens);
 PG_FUNCTION_INFO_V1(unleash_tokens_validate_api_token);
 PG_FUNCTION_INFO_V1(unleash_tokens_get_all_api_tokens);
 PG_FUNCTION_INFO_V1(unleash_tokens_get_api_tokens_by_name);
@@ -141,6 +143,27 @@ unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 	}
 	initStringInfo(&json);
 	ut_answer_token(&json, &token, secret);
+	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+}
+
+Datum
+unleash_tokens_create_api_tokens(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	StringInfoData json;
+	UtProblem	problem;
+
+	initStringInfo(&json);
+	if (!ut_batch_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &json, &problem))
+		ut_problem_raise(&problem);
+	if (ut_postgrest_is_calling("create_api_tokens"))
+	{
+		StringInfoData headers;
+
+		initStringInfo(&headers);
+		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
+		ut_postgrest_answer(201, &headers);
+	}
 	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
 }
 

@@ -91,6 +91,7 @@ TO unleash_tokens_rest;
 -- The SQL door: POST /rpc/<name> on PostgREST's socket.  These check nothing but this privilege.
 GRANT EXECUTE ON FUNCTION
 	unleash_tokens.create_api_token(jsonb),
+	unleash_tokens.create_api_tokens(jsonb),
 	unleash_tokens.get_all_api_tokens(),
 	unleash_tokens.get_api_tokens_by_name(text),
 	unleash_tokens.update_api_token(text, jsonb),

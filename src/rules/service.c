@@ -19,6 +19,7 @@
 #include "base/crypto.h"
 #include "base/encoding.h"
 #include "rules/field.h"
+#include "rules/mint.h"
 #include "text/secret.h"
 #include "rules/service.h"
 #include "store/store.h"
@@ -26,11 +27,10 @@
 
 int			ut_max_tokens = 0;
 
-static bool check_create(const UtCreate *create, UtProblem *problem);
 #define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot
 								 * be written */
 
-static char *compose_secret(const UtToken *token, int64 ms, uint8 *verifier);
+static bool check_create(const UtCreate *create, UtProblem *problem);
 static void report(const char *type, const UtToken *before, const UtToken *after,
 				   const UtActor *actor);
 
@@ -38,35 +38,41 @@ bool
 ut_service_create(const UtCreate *create, const UtActor *actor,
 				  UtToken *token, char **secret, UtProblem *problem)
 {
-	int64		now = ut_clock_now_ms();
 	int			attempts = 0;
-	const char *selector;
 
 	if (!check_create(create, problem))
 		return false;
-
-	memset(token, 0, sizeof(UtToken));
-	token->name = create->name;
-	token->type = create->type;
-	token->environment = create->environment;
-	token->scope = create->scope;
-	token->created_at = ut_clock_from_ms(now);
-	token->expires_at = create->expires_at;
-	token->seen_at = UT_TIME_UNSET;
-
+	ut_mint_token(create, token);
 	/* two selectors are equal once in 2^65 of the same millisecond */
 	do
 	{
 		CHECK_FOR_INTERRUPTS();
 		ut_store_expect(attempts++ < MAX_ATTEMPTS, true);
-		*secret = compose_secret(token, now, token->verifier);
-		/* from its end, since the checksum is that of the UTF-8 form */
-		selector = *secret + strlen(*secret) - UT_KEY_LEN - 1 - UT_SELECTOR_LEN;
-		token->selector = pnstrdup(selector, UT_SELECTOR_LEN);
+		*secret = ut_mint_secret(token);
 	} while (!ut_store_insert(token, actor->name));
 
 	report("api-token-created", NULL, token, actor);
 	return true;
+}
+
+bool
+ut_service_lock_environment(const char *name, UtProblem *problem)
+{
+	if (ut_store_lock_environment(name))
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_UNKNOWN, "/body/environment",
+						  "There is no environment %s.", ut_field_show(name, strlen(name)));
+}
+
+bool
+ut_service_lock_projects(const UtScope *scope, int *unknown, UtProblem *problem)
+{
+	*unknown = ut_store_lock_projects(scope);
+	if (*unknown < 0)
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, "/body/projects",
+						  "There is no project %s.",
+						  ut_field_show(scope->ids[*unknown], strlen(scope->ids[*unknown])));
 }
 
 /* What the tables say against a request, in the documented order. */
@@ -75,58 +81,12 @@ check_create(const UtCreate *create, UtProblem *problem)
 {
 	int			unknown;
 
-	if (create->environment != NULL && !ut_store_lock_environment(create->environment))
-		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_UNKNOWN, "/body/environment",
-							  "There is no environment %s.",
-							  ut_field_show(create->environment, strlen(create->environment)));
+	if (create->environment != NULL && !ut_service_lock_environment(create->environment, problem))
+		return false;
 	if (ut_max_tokens > 0 && !ut_store_is_below(ut_max_tokens))
 		return ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL,
 							  "At most %d tokens are allowed.", ut_max_tokens);
-	if (create->scope.all)
-		return true;
-	unknown = ut_store_lock_projects(&create->scope);
-	if (unknown < 0)
-		return true;
-	return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, "/body/projects",
-						  "There is no project %s.",
-						  ut_field_show(create->scope.ids[unknown],
-										strlen(create->scope.ids[unknown])));
-}
-
-/*
- * A new secret for token, and its verifier.  The secret is in the server's
- * encoding; checksum and digest are over its UTF-8 form.
- */
-static char *
-compose_secret(const UtToken *token, int64 ms, uint8 *verifier)
-{
-	unsigned char random[UT_SECRET_RANDOM];
-	const UtScope *scope = &token->scope;
-	char	   *prefix = psprintf("%s:%s",
-								  scope->all ? "*" : scope->count == 1 ? scope->ids[0] : "[]",
-								  token->environment == NULL ? "*" : token->environment);
-	size_t		prefix_len;
-	char	   *utf8_prefix = ut_encoding_to_utf8(prefix, strlen(prefix), &prefix_len);
-	size_t		size = prefix_len + UT_SECRET_TAIL + 1;
-	char	   *utf8 = palloc(size);
-	size_t		len;
-	char	   *secret;
-
-	if (utf8_prefix == NULL)
-		ereport(ERROR,
-				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
-				 errmsg("the name of a project or environment has no form in UTF-8")));
-	do
-	{
-		ut_crypto_random(random, sizeof(random));
-		len = ut_secret_compose(utf8, size, utf8_prefix, prefix_len, ms, random, sizeof(random));
-	} while (len == 0);
-	ut_crypto_verifier(utf8, len, verifier);
-	secret = psprintf("%s%s", prefix, utf8 + prefix_len);
-	explicit_bzero(random, sizeof(random));
-	explicit_bzero(utf8, size);
-	pfree(utf8);
-	return secret;
+	return create->scope.all || ut_service_lock_projects(&create->scope, &unknown, problem);
 }
 
 /* What can be said of a secret without a table. */

@@ -30,6 +30,14 @@ extern bool ut_service_create(const UtCreate *create, const UtActor *actor,
 							  UtToken *token, char **secret, UtProblem *problem);
 
 /*
+ * Keep the environment, or the projects, that a token is about to refer to from
+ * going before the transaction ends.  Refused when there is none; *unknown is
+ * then the place in scope->ids of the first such project.
+ */
+extern bool ut_service_lock_environment(const char *name, UtProblem *problem);
+extern bool ut_service_lock_projects(const UtScope *scope, int *unknown, UtProblem *problem);
+
+/*
  * Which token is this the secret of?  False when there is none that may be
  * used now: unknown, mistyped, expired, deleted, or without a project left.
  * Sees what is committed, whatever the isolation level, and writes nothing.

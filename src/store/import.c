@@ -303,3 +303,31 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 	ut_store_close();
 	mark_taken(incoming, count);
 }
+
+/*
+ * A selector that is taken, once in 2^65 of the same millisecond, fails the
+ * whole by its key.
+ */
+void
+ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
+{
+	Datum		values[9] = {
+		make_column(incoming, count, false, get_selector, TEXTOID),
+		make_column(incoming, count, false, get_verifier, BYTEAOID),
+		make_column(incoming, count, false, get_name, TEXTOID),
+		make_column(incoming, count, false, get_type, TEXTOID),
+		make_column(incoming, count, false, get_environment, TEXTOID),
+		make_column(incoming, count, false, get_all_projects, BOOLOID),
+		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
+		make_times(incoming, count, false),
+		CStringGetTextDatum(actor->name)
+	};
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(UT_PLAN_INSERT_MANY, values, NULL, UT_VIEW_USUAL), count);
+	for (int i = 0; i < count; i++)
+		incoming[i].inserted = true;
+	insert_scopes(incoming, count);
+	insert_events(incoming, count, events, actor);
+	ut_store_close();
+}

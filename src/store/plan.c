@@ -117,6 +117,12 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (id, ord) "
 		"WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id = u.id COLLATE \"C\")",
 	1, {TEXTARRAYOID}},
+	[UT_PLAN_INSERT_MANY] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
+		"all_projects, created_at, expires_at, created_by) "
+		"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u",
+		9, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}, true},
 	[UT_PLAN_IMPORT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
 		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "

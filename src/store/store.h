@@ -115,6 +115,13 @@ extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
 							const UtActor *actor);
 
 /*
+ * Write tokens that are all new, with their scopes and events, in one statement
+ * for each table; refusal, by_verifier and inserted are those of zeroed memory.
+ */
+extern void ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events,
+								 const UtActor *actor);
+
+/*
  * For the trigger on project and environment: the row to write, marked as one
  * that is not the install's any more.
  */
