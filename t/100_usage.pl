@@ -41,6 +41,15 @@ is( $node->safe_psql('postgres', $seen . q{unleash_tokens.get_api_tokens_by_name
 	$ms, 'so does the look-up by name');
 is( $node->safe_psql('postgres', q{SELECT count(*) FROM jsonb_array_elements(unleash_tokens.get_all_api_tokens() -> 'tokens') AS t WHERE t ->> 'seenAt' IS NOT NULL}),
 	1, 'no other token was used');
+is( $node->safe_psql('postgres', q{
+		BEGIN;
+		CREATE TEMP TABLE told (seen text);
+		INSERT INTO told SELECT unleash_tokens.update_api_token(selector, '{"expiresAt": "2001-01-01T00:00:00Z"}') ->> 'seenAt' FROM secret WHERE id = 1;
+		SELECT FROM unleash_tokens.purge_expired('1 day');
+		INSERT INTO told SELECT e.seen FROM unleash_tokens.api_token_events, LATERAL (VALUES (data ->> 'seenAt'), (pre_data ->> 'seenAt')) AS e (seen) WHERE type <> 'api-token-created';
+		SELECT string_agg(coalesce((extract(epoch FROM seen::timestamptz) * 1000)::bigint::text, '-'), ' ' ORDER BY seen) FROM told;
+		ROLLBACK}),
+	"$ms $ms $ms $ms -", 'so do the answer to a change, and the events of a change and a purge');
 
 $before = now();
 is(validate($node, 2, 4), 3, 'validate_api_tokens');
@@ -397,6 +406,21 @@ validate($small, 1, 70000);
 wait_until_written($small, 'one worker after the other writes them all');
 is(stat_of($small, 'notes_dropped'), 0, 'none was dropped');
 is($small->safe_psql('postgres', 'SELECT count(*) FROM secret JOIN unleash_tokens.api_token USING (selector) WHERE seen_at IS NULL'), 0, 'every token has its time');
+
+# ---- Events of what is gone --------------------------------------------------
+
+foreach my $gone (q{SELECT FROM unleash_tokens.delete_api_token((SELECT unleash_tokens.validate_api_token(secret) ->> 'selector' FROM scoped))},
+	q{DELETE FROM unleash_tokens.project WHERE id = 'p'; SELECT FROM scoped WHERE unleash_tokens.validate_api_token(secret) IS NULL})
+{
+	is( $small->safe_psql('postgres', qq{
+		BEGIN;
+		INSERT INTO unleash_tokens.project (id) VALUES ('p');
+		CREATE TEMP TABLE scoped AS SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "scoped", "project": "p"}') ->> 'secret' AS secret;
+		SELECT FROM scoped WHERE unleash_tokens.validate_api_token(secret) IS NULL;
+		$gone;
+		SELECT pre_data ->> 'seenAt' IS NOT NULL FROM unleash_tokens.api_token_events WHERE type = 'api-token-deleted';
+		ROLLBACK}), 't', 'so does the event of a token that is deleted: ' . $gone);
+}
 $small->stop;
 
 # ---- Without shared_preload_libraries ----------------------------------------

@@ -195,11 +195,12 @@ typedef struct Listing
 } Listing;
 
 static bool
-append_listed(const UtToken *token, void *arg)
+append_listed(UtToken *token, void *arg)
 {
 	Listing    *listing = arg;
 
 	CHECK_FOR_INTERRUPTS();
+	ut_usage_overlay(token);
 	if (listing->out->data[listing->out->len - 1] != '[')
 		appendStringInfoChar(listing->out, ',');
 	ut_answer_token(listing->out, token, NULL);
@@ -221,12 +222,9 @@ ut_service_list(const char *name, StringInfo out, UtProblem *problem)
 	return true;
 }
 
-/*
- * Lock the token that a selector or a full secret names.  A text may look like
- * a selector and be an imported secret: both are tried.
- */
+/* A text may look like a selector and be an imported secret: both are tried. */
 static bool
-lock_referenced(const char *reference, UtToken *token)
+find_and_lock(const char *reference, UtToken *token)
 {
 	Parsed		parsed;
 
@@ -243,6 +241,20 @@ lock_referenced(const char *reference, UtToken *token)
 	}
 	return ut_store_lock(parsed.selector, token) &&
 		ut_secret_equal(parsed.verifier, token->verifier, UT_VERIFIER_LEN);
+}
+
+/*
+ * Lock the token that a selector or a full secret names, and show when it was
+ * used as far as that is known.
+ */
+static bool
+lock_referenced(const char *reference, UtToken *token)
+{
+	bool		found = find_and_lock(reference, token);
+
+	if (found)
+		ut_usage_overlay(token);
+	return found;
 }
 
 bool
@@ -282,6 +294,7 @@ ut_service_purge(const Interval *age, const UtActor *actor)
 	{
 		CHECK_FOR_INTERRUPTS();
 		ut_store_delete(tokens[i].selector);
+		ut_usage_overlay(&tokens[i]);
 		report("api-token-deleted", &tokens[i], NULL, actor);
 	}
 	return count;
@@ -300,5 +313,8 @@ void
 ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor)
 {
 	for (int i = 0; i < count; i++)
+	{
+		ut_usage_overlay(&tokens[i]);
 		report("api-token-deleted", &tokens[i], NULL, actor);
+	}
 }

@@ -19,6 +19,7 @@
 #include "utils/snapmgr.h"
 
 #include "store/plan.h"
+#include "store/version.h"
 
 #define MAX_ARGS 12
 
@@ -213,9 +214,6 @@ static const Statement statements[UT_PLANS] = {
 /* Plans live as long as the session; the server plans anew what DDL makes stale. */
 static SPIPlanPtr plans[UT_PLANS];
 
-/* Set when the versions were seen to agree; never reset. */
-static bool version_checked = false;
-
 static SPIPlanPtr get_plan(UtPlan plan);
 
 void
@@ -223,7 +221,7 @@ ut_store_open(void)
 {
 	if (SPI_connect() != SPI_OK_CONNECT)
 		elog(ERROR, "could not connect to SPI");
-	ut_store_check_version();
+	ut_version_check();
 }
 
 void
@@ -299,39 +297,4 @@ get_plan(UtPlan plan)
 	SPI_keepplan(prepared);
 	plans[plan] = prepared;
 	return prepared;
-}
-
-/*
- * The statements above fit the tables of these versions of the SQL objects: a
- * library may be installed before ALTER EXTENSION UPDATE is run.
- */
-static bool
-is_served(const char *installed)
-{
-	static const char *const served[] = {UT_VERSION, "1.0"};
-
-	for (int i = 0; i < (int) lengthof(served); i++)
-	{
-		if (strcmp(installed, served[i]) == 0)
-			return true;
-	}
-	return false;
-}
-
-void
-ut_store_check_version(void)
-{
-	char	   *installed;
-
-	if (version_checked)
-		return;
-	installed = ut_store_read_version();
-	if (installed == NULL || !is_served(installed))
-		ereport(ERROR,
-				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
-				 errmsg("library and SQL objects of unleash_tokens are of different versions"),
-				 errdetail("The library is version %s, the SQL objects are version %s.",
-						   UT_VERSION, installed ? installed : "unknown"),
-				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE; if that does not help, install the library of that version and start new sessions.")));
-	version_checked = true;
 }

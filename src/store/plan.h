@@ -64,21 +64,12 @@ typedef enum UtView
 	UT_VIEW_LATEST_READ			/* what is committed now, read only */
 } UtView;
 
-/*
- * Once a session: are the SQL objects of a version that this library serves?
- * Error 55000 when not.
- */
-extern void ut_store_check_version(void);
-
 /* Connect to SPI for a store function, and leave it again; checks the version. */
 extern void ut_store_open(void);
 extern void ut_store_close(void);
 
 /* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
 extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
-
-/* The version of the SQL objects; NULL without the extension. */
-extern char *ut_store_read_version(void);
 
 /* Open a cursor over what a kept plan finds as it is committed now. */
 extern Portal ut_store_open_cursor(UtPlan plan, Datum *values);

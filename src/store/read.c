@@ -18,9 +18,7 @@
 #include "access/genam.h"
 #include "access/skey.h"
 #include "access/table.h"
-#include "catalog/indexing.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
@@ -31,6 +29,7 @@
 #include "store/store.h"
 #include "store/plan.h"
 #include "store/row.h"
+#include "store/version.h"
 
 /* Columns of api_token_project and project. */
 #define PROJECT_SELECTOR 1
@@ -136,7 +135,7 @@ read_token(const char *index, AttrNumber column, RegProcedure equal, Datum key, 
 	HeapTuple	row;
 	bool		found;
 
-	ut_store_check_version();
+	ut_version_check();
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	scan = begin_scan("api_token", index, column, equal, key, snapshot);
 	row = systable_getnext(scan.scan);
@@ -164,31 +163,4 @@ ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 {
 	return read_token("api_token_verifier_idx", UT_COLUMN_VERIFIER, F_BYTEAEQ,
 					  ut_row_bytea(verifier, UT_VERIFIER_LEN), token);
-}
-
-/* The version of the SQL objects; NULL without the extension. */
-char *
-ut_store_read_version(void)
-{
-	Relation	relation = table_open(ExtensionRelationId, AccessShareLock);
-	ScanKeyData key;
-	SysScanDesc scan;
-	HeapTuple	row;
-	char	   *version = NULL;
-
-	ScanKeyInit(&key, Anum_pg_extension_extname, BTEqualStrategyNumber, F_NAMEEQ,
-				CStringGetDatum("unleash_tokens"));
-	scan = systable_beginscan(relation, ExtensionNameIndexId, true, NULL, 1, &key);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-	{
-		bool		isnull;
-		Datum		value = heap_getattr(row, Anum_pg_extension_extversion,
-										 RelationGetDescr(relation), &isnull);
-
-		version = TextDatumGetCString(value);
-	}
-	systable_endscan(scan);
-	table_close(relation, AccessShareLock);
-	return version;
 }

@@ -17,7 +17,6 @@
 
 #include "base/compat.h"
 #include "store/row.h"
-#include "usage/usage.h"
 
 Datum
 ut_row_bytea(const uint8 *bytes, size_t len)
@@ -94,7 +93,7 @@ get_time(const Datum *values, const bool *nulls, UtTokenColumn column)
 }
 
 static UtTokenType
-get_type(const text *name)
+parse_type(const text *name)
 {
 	for (int i = 0; i < UT_TOKEN_TYPES; i++)
 	{
@@ -175,7 +174,7 @@ ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token)
 	verifier = DatumGetByteaPP(values[UT_COLUMN_VERIFIER - 1]);
 	memcpy(token->verifier, VARDATA_ANY(verifier), UT_VERIFIER_LEN);
 	token->name = get_text(values, nulls, UT_COLUMN_NAME);
-	token->type = get_type(DatumGetTextPP(values[UT_COLUMN_TYPE - 1]));
+	token->type = parse_type(DatumGetTextPP(values[UT_COLUMN_TYPE - 1]));
 	token->environment = get_text(values, nulls, UT_COLUMN_ENVIRONMENT);
 	token->scope.all = DatumGetBool(values[UT_COLUMN_ALL_PROJECTS - 1]);
 	token->created_at = get_time(values, nulls, UT_COLUMN_CREATED_AT);
@@ -198,6 +197,5 @@ ut_row_read_token(SPITupleTable *table, uint64 row, MemoryContext context, UtTok
 	projects = SPI_getbinval(table->vals[row], table->tupdesc, UT_COLUMN_PROJECTS, &isnull);
 	if (!token->scope.all && !isnull)
 		token->scope.ids = ut_row_read_texts(DatumGetArrayTypeP(projects), &token->scope.count);
-	ut_usage_overlay(token);
 	MemoryContextSwitchTo(before);
 }

@@ -61,7 +61,7 @@ extern void ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
 										   bool *found, UtToken *tokens);
 
 /* Called for each token of a list; the token lasts as long as the call. */
-typedef bool (*UtVisitor) (const UtToken *token, void *arg);
+typedef bool (*UtVisitor) (UtToken *token, void *arg);
 
 /*
  * Go through all tokens, or (name not NULL) those of that name and the one of
