@@ -8,7 +8,7 @@ MODULE_big = unleash_tokens
 OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
-REGRESS = install create batch refusals validate change import rest scope registry limit encoding \
+REGRESS = install create batch lifetime refusals validate change import rest scope registry limit encoding \
 	events privileges catalog plans property
 ISOLATION = limit-race project-removed project-renamed project-truncated \
 	environment-removed environment-renamed environment-truncated \

@@ -25,6 +25,17 @@ COMMENT ON FUNCTION unleash_tokens.create_api_tokens(jsonb) IS 'Makes a token of
 
 REVOKE ALL ON FUNCTION unleash_tokens.create_api_tokens(jsonb) FROM PUBLIC;
 
+CREATE FUNCTION unleash_tokens.enforce_lifetime(
+	dry_run boolean DEFAULT true,
+	OUT selector text, OUT token_name text, OUT type text, OUT created_at timestamptz,
+	OUT expires_at timestamptz, OUT new_expires_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_enforce_lifetime';
+
+COMMENT ON FUNCTION unleash_tokens.enforce_lifetime(boolean) IS 'Lists the tokens that expire later than unleash_tokens.max_lifetime after they were made, or never, with the latest expiry there may be; with dry_run false gives them that expiry, with an event each. Older ones then expire at once. Error 55000 without a max_lifetime.';
+
+REVOKE ALL ON FUNCTION unleash_tokens.enforce_lifetime(boolean) FROM PUBLIC;
+
 CREATE FUNCTION unleash_tokens.get_seen_at(selector text, stored timestamptz) RETURNS timestamptz
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_seen_at';
@@ -163,7 +174,7 @@ wanted_right (role, privilege_type, object) AS (
 	SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
 	FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 		'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
-		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'list_refusals()',
+		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
 		'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
 	UNION ALL
 	SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v

@@ -307,6 +307,13 @@ CREATE FUNCTION unleash_tokens.purge_events(older_than interval) RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_purge_events';
 
+CREATE FUNCTION unleash_tokens.enforce_lifetime(
+	dry_run boolean DEFAULT true,
+	OUT selector text, OUT token_name text, OUT type text, OUT created_at timestamptz,
+	OUT expires_at timestamptz, OUT new_expires_at timestamptz) RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_enforce_lifetime';
+
 CREATE FUNCTION unleash_tokens.list_refusals(
 	OUT name text, OUT status integer, OUT sqlstate text,
 	OUT message text, OUT hint text) RETURNS SETOF record
@@ -324,6 +331,7 @@ COMMENT ON FUNCTION unleash_tokens.delete_api_token(text) IS 'Deletes the token 
 COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secrets of another Unleash valid here: takes what its GET list returns, or objects with selector and verifier; keeps digests only. Reports {"imported", "unchanged", "refused": [...], "weak": [...]}; a second run changes nothing.';
 COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many.';
 COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many.';
+COMMENT ON FUNCTION unleash_tokens.enforce_lifetime(boolean) IS 'Lists the tokens that expire later than unleash_tokens.max_lifetime after they were made, or never, with the latest expiry there may be; with dry_run false gives them that expiry, with an event each. Older ones then expire at once. Error 55000 without a max_lifetime.';
 COMMENT ON FUNCTION unleash_tokens.list_refusals() IS 'Every refusal there is: error name, HTTP status, SQLSTATE, message and hint.';
 
 -- ===========================================================================
@@ -519,7 +527,7 @@ wanted_right (role, privilege_type, object) AS (
 	SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
 	FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 		'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
-		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'list_refusals()',
+		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
 		'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
 	UNION ALL
 	SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v

@@ -35,6 +35,7 @@
 #include "text/datetime.h"
 #include "rules/import.h"
 #include "http/postgrest.h"
+#include "rules/lifetime.h"
 #include "base/problem.h"
 #include "base/quiet.h"
 #include "rules/request.h"
@@ -85,6 +86,12 @@ _PG_init(void)
 							&ut_max_tokens,
 							0, 0, INT_MAX,
 							PGC_SUSET, 0, NULL, NULL, NULL);
+	DefineCustomIntVariable("unleash_tokens.max_lifetime",
+							"Sets how long a token may live from its creation.",
+							"Concerns tokens made or changed from now on. 0 means no bound.",
+							&ut_max_lifetime,
+							0, 0, INT_MAX,
+							PGC_SUSET, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomIntVariable("unleash_tokens.flush_interval",
 							"Sets the time between writes of when tokens were used.",
 							NULL,
@@ -210,12 +217,17 @@ unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
 	TimestampTz expires_at;
 	UtProblem	problem;
 	UtToken		token;
+	bool		found;
 	StringInfoData json;
 
 	if (!ut_request_update(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &expires_at, &problem))
 		ut_problem_raise(&problem);
-	if (PG_ARGISNULL(0) ||
-		!ut_service_update(text_to_cstring(PG_GETARG_TEXT_PP(0)), expires_at, &actor, &token))
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!ut_service_update(text_to_cstring(PG_GETARG_TEXT_PP(0)), expires_at, &actor, &token,
+						   &found, &problem))
+		ut_problem_raise(&problem);
+	if (!found)
 		PG_RETURN_NULL();
 	initStringInfo(&json);
 	ut_answer_token(&json, &token, NULL);

@@ -101,6 +101,7 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.import_api_tokens(jsonb),
 	unleash_tokens.purge_expired(interval),
 	unleash_tokens.purge_events(interval),
+	unleash_tokens.enforce_lifetime(boolean),
 	unleash_tokens.list_refusals(),
 	unleash_tokens.get_seen_at(text, timestamptz),
 	unleash_tokens.get_stat(),

@@ -75,11 +75,10 @@ update_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 	UtActor		actor = ut_caller_token_actor(&request->caller);
 	TimestampTz expires_at;
 	UtToken		token;
+	bool		found;
 
-	if (!ut_request_update(request->body, &expires_at, problem))
-		return false;
-	(void) ut_service_update(request->item, expires_at, &actor, &token);
-	return true;
+	return ut_request_update(request->body, &expires_at, problem) &&
+		ut_service_update(request->item, expires_at, &actor, &token, &found, problem);
 }
 
 /* Likewise (A-delete-09). */

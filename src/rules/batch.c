@@ -22,6 +22,7 @@
 #include "rules/answer.h"
 #include "rules/batch.h"
 #include "rules/field.h"
+#include "rules/lifetime.h"
 #include "rules/mint.h"
 #include "rules/request.h"
 #include "rules/service.h"
@@ -75,7 +76,10 @@ read_elements(Jsonb *body, UtIncoming *incoming, UtProblem *problem)
 		CHECK_FOR_INTERRUPTS();
 		if (!ut_request_create(JsonbValueToJsonb(&element), &create, problem))
 			return refuse_element(problem, index);
-		ut_mint_token(&create, &incoming[index++].token);
+		ut_mint_token(&create, &incoming[index].token);
+		if (!ut_lifetime_apply(&incoming[index].token, problem))
+			return refuse_element(problem, index);
+		index++;
 	}
 	return true;
 }

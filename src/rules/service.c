@@ -19,6 +19,7 @@
 #include "base/crypto.h"
 #include "base/encoding.h"
 #include "rules/field.h"
+#include "rules/lifetime.h"
 #include "rules/mint.h"
 #include "text/secret.h"
 #include "rules/service.h"
@@ -40,9 +41,9 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 {
 	int			attempts = 0;
 
-	if (!check_create(create, problem))
-		return false;
 	ut_mint_token(create, token);
+	if (!ut_lifetime_apply(token, problem) || !check_create(create, problem))
+		return false;
 	/* two selectors are equal once in 2^65 of the same millisecond */
 	do
 	{
@@ -259,17 +260,26 @@ lock_referenced(const char *reference, UtToken *token)
 
 bool
 ut_service_update(const char *reference, TimestampTz expires_at,
-				  const UtActor *actor, UtToken *token)
+				  const UtActor *actor, UtToken *token, bool *found, UtProblem *problem)
 {
 	UtToken		before;
 
-	if (!lock_referenced(reference, &before))
-		return false;
+	*found = lock_referenced(reference, &before);
+	if (!*found)
+		return true;
 	*token = before;
 	token->expires_at = expires_at;
-	ut_store_set_expiry(token->selector, expires_at);
-	report("api-token-updated", &before, token, actor);
+	if (!ut_lifetime_apply(token, problem))
+		return false;
+	ut_service_set_expiry(&before, token, actor);
 	return true;
+}
+
+void
+ut_service_set_expiry(const UtToken *before, const UtToken *after, const UtActor *actor)
+{
+	ut_store_set_expiry(after->selector, after->expires_at);
+	report("api-token-updated", before, after, actor);
 }
 
 bool

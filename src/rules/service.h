@@ -59,11 +59,17 @@ extern bool ut_service_list(const char *name, StringInfo out, UtProblem *problem
 
 /*
  * Change the expiry of the token that reference (a selector or a full secret)
- * names, or delete it.  False when there is none: nothing was done.
+ * names, or delete it.  Where there is none, nothing is done: *found, or what
+ * delete returns, is false.  Refused: an expiry later than max_lifetime allows.
  */
 extern bool ut_service_update(const char *reference, TimestampTz expires_at,
-							  const UtActor *actor, UtToken *token);
+							  const UtActor *actor, UtToken *token, bool *found,
+							  UtProblem *problem);
 extern bool ut_service_delete(const char *reference, const UtActor *actor);
+
+/* Give a token that is locked the expiry of the changed one, with an event. */
+extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
+								  const UtActor *actor);
 
 /* Delete the tokens that have been expired for at least that long. */
 extern int64 ut_service_purge(const Interval *age, const UtActor *actor);

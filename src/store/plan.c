@@ -31,6 +31,12 @@
 	"JOIN unleash_tokens.project AS r ON r.id = p.project " \
 	"WHERE p.selector = t.selector ORDER BY p.ord) END "
 
+/* The tokens that expire later than so many seconds after they were made. */
+#define LONGER \
+	"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector > $2 " \
+	"AND (t.expires_at IS NULL OR t.expires_at > " \
+	"least(t.created_at + make_interval(secs => $1), '9999-12-31 23:59:59.999+00')) ORDER BY t.selector LIMIT 1000"
+
 typedef struct Statement
 {
 	const char *sql;
@@ -107,6 +113,8 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 		"WHERE t.expires_at <= clock_timestamp() - $1 ORDER BY t.selector FOR UPDATE OF t",
 	1, {INTERVALOID}},
+	[UT_PLAN_FIND_LONGER] = {LONGER, 2, {FLOAT8OID, TEXTOID}},
+	[UT_PLAN_LOCK_LONGER] = {LONGER " FOR UPDATE OF t", 2, {FLOAT8OID, TEXTOID}},
 	[UT_PLAN_DELETE_EVENTS] = {
 		"DELETE FROM unleash_tokens.api_token_event WHERE at <= clock_timestamp() - $1",
 	1, {INTERVALOID}},

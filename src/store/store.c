@@ -248,6 +248,22 @@ ut_store_delete(const char *selector)
 }
 
 UtToken *
+ut_store_find_longer(int seconds, const char *after, bool lock, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		values[] = {Float8GetDatum(seconds), CStringGetTextDatum(after)};
+	UtToken    *tokens;
+
+	ut_store_open();
+	*count = (int) ut_store_run(lock ? UT_PLAN_LOCK_LONGER : UT_PLAN_FIND_LONGER, values, NULL, UT_VIEW_USUAL);
+	tokens = MemoryContextAlloc(context, Max(*count, 1) * sizeof(UtToken));
+	for (int i = 0; i < *count; i++)
+		ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
+	ut_store_close();
+	return tokens;
+}
+
+UtToken *
 ut_store_lock_expired(const Interval *age, int *count)
 {
 	MemoryContext context = CurrentMemoryContext;

@@ -76,6 +76,13 @@ extern bool ut_store_lock(const char *selector, UtToken *token);
 extern void ut_store_set_expiry(const char *selector, TimestampTz expires_at);
 extern void ut_store_delete(const char *selector);
 
+/*
+ * The tokens, at most 1,000 and in the order of their selectors, from the first
+ * one behind after, that never expire or later than so many seconds after they
+ * were made; locked FOR UPDATE when they are to be changed.
+ */
+extern UtToken *ut_store_find_longer(int seconds, const char *after, bool lock, int *count);
+
 /* Lock the tokens that have been expired for at least that long. */
 extern UtToken *ut_store_lock_expired(const Interval *age, int *count);
 
