@@ -38,6 +38,7 @@
 #include "rules/lifetime.h"
 #include "base/problem.h"
 #include "base/quiet.h"
+#include "rules/purge.h"
 #include "rules/request.h"
 #include "http/rest.h"
 #include "text/secret.h"
@@ -286,13 +287,13 @@ unleash_tokens_purge_expired(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
 
-	PG_RETURN_INT64(ut_service_purge(PG_GETARG_INTERVAL_P(0), &actor));
+	PG_RETURN_INT64(ut_purge_expired(PG_GETARG_INTERVAL_P(0), &actor));
 }
 
 Datum
 unleash_tokens_purge_events(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(ut_store_delete_events(PG_GETARG_INTERVAL_P(0)));
+	PG_RETURN_INT64(ut_purge_events(PG_GETARG_INTERVAL_P(0)));
 }
 
 /* ---- Usage ---- */

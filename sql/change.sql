@@ -105,3 +105,31 @@ SELECT unleash_tokens.purge_events('3 days') AS purged;
 SELECT unleash_tokens.purge_events('1 day') > 0 AS purged;
 SELECT DISTINCT type FROM unleash_tokens.api_token_event ORDER BY type;
 ROLLBACK;
+
+--
+-- An age below zero would take what is still good; it is refused like one that nothing can have, by its name and
+-- without a word of how the rows are looked for.
+--
+BEGIN;
+\set SHOW_CONTEXT always
+SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'next week', 'expiresAt', now() + interval '7 days')) IS NOT NULL AS made;
+CREATE TEMP TABLE age (age interval);
+INSERT INTO age VALUES ('-1 year'), ('-1 microsecond'), ('1 mon -32 days'), ('1 day -25 hours'), ('1001 years'), ('-1001 years'),
+	('178000000 years'), ('2147483647 days'), ('-2147483647 days'), ('2562047788:00:54.775807'), ('999 years 800 days');
+CREATE FUNCTION pg_temp.try(what text, age interval) RETURNS text LANGUAGE plpgsql AS $$
+	DECLARE code text; message text; detail text; context text;
+	BEGIN
+		EXECUTE format('SELECT unleash_tokens.%I(%L)', what, age);
+		RETURN 'done';
+	EXCEPTION WHEN OTHERS THEN
+		GET STACKED DIAGNOSTICS code = RETURNED_SQLSTATE, message = MESSAGE_TEXT, detail = PG_EXCEPTION_DETAIL, context = PG_EXCEPTION_CONTEXT;
+		RETURN concat_ws(' | ', code, message, detail, substring(context FROM '(?:FROM|DELETE) .*api_token.*'));
+	END $$;
+SELECT what, pg_temp.try(what, age) FROM age, unnest(ARRAY['purge_expired', 'purge_events']) AS what;
+SELECT unleash_tokens.purge_expired('-1 second');
+ROLLBACK;
+BEGIN;
+-- the edges are taken
+SELECT unleash_tokens.purge_expired('1000 years'), unleash_tokens.purge_events('1000 years'), unleash_tokens.purge_events('-1 day 24 hours') AS now;
+ROLLBACK;
+\set SHOW_CONTEXT never

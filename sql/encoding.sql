@@ -10,6 +10,7 @@ CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
 DROP DATABASE IF EXISTS regress_unleash_latin1;
 DROP DATABASE IF EXISTS regress_unleash_sql_ascii;
 DROP DATABASE IF EXISTS regress_unleash_euc_jp;
+DROP DATABASE IF EXISTS regress_unleash_mule;
 RESET client_min_messages;
 
 SELECT current_database() AS here, quote_ident(nspname) AS digest_schema
@@ -18,6 +19,7 @@ WHERE extname = 'pgcrypto' \gset
 CREATE DATABASE regress_unleash_latin1 TEMPLATE template0 ENCODING 'LATIN1' LOCALE_PROVIDER libc LOCALE 'C';
 CREATE DATABASE regress_unleash_sql_ascii TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE_PROVIDER libc LOCALE 'C';
 CREATE DATABASE regress_unleash_euc_jp TEMPLATE template0 ENCODING 'EUC_JP' LOCALE_PROVIDER libc LOCALE 'C';
+CREATE DATABASE regress_unleash_mule TEMPLATE template0 ENCODING 'MULE_INTERNAL' LOCALE_PROVIDER libc LOCALE 'C';
 
 
 -- Make a token of these names and see whether it comes back with them, and
@@ -117,7 +119,28 @@ $$;
 SELECT unleash_tokens.validate_api_token(E'a\xA2\xAF') AS validated;
 SELECT count(*) AS tokens FROM unleash_tokens.api_token;
 
+--
+-- MULE_INTERNAL has no conversion to UTF-8: what is more than ASCII is refused
+-- by what it is, and all else works.
+--
+\c regress_unleash_mule
+SET client_min_messages = warning;
+SET client_encoding = 'MULE_INTERNAL';
+CREATE EXTENSION unleash_tokens CASCADE;
+\set VERBOSITY terse
+INSERT INTO unleash_tokens.project (id) VALUES ('plain'), (E'stra\x81\xDFe');
+SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "n", "project": "plain"}') ->> 'secret' AS secret \gset
+SELECT unleash_tokens.validate_api_token(:'secret') - 'selector' AS validated;
+SELECT unleash_tokens.validate_api_token(E'stra\x81\xDFe') AS validated;
+SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', E'\x81\xDF', 'project', 'plain')) ->> 'tokenName' = E'\x81\xDF' AS named;
+SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'n', 'project', E'stra\x81\xDFe'));
+SELECT unleash_tokens.import_api_tokens(jsonb_build_array(jsonb_build_object('secret', E'stra\x81\xDFe' || repeat('0', 40), 'type', 'client', 'tokenName', 'n', 'environment', 'development', 'projects', '["plain"]'::jsonb)));
+INSERT INTO unleash_tokens.project (id) VALUES (E'a\x1F');
+INSERT INTO unleash_tokens.project (id) VALUES (E'a\x81\x85');
+SELECT convert_from(unleash_tokens.rest_api()::bytea, 'SQL_ASCII') ~ '^{"id":' AS answered;
+
 \c :here
+DROP DATABASE regress_unleash_mule;
 DROP DATABASE regress_unleash_latin1;
 DROP DATABASE regress_unleash_sql_ascii;
 DROP DATABASE regress_unleash_euc_jp;

@@ -158,6 +158,63 @@ ALTER TABLE unleash_tokens.backup_row DISABLE TRIGGER ALL;
 INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "x"}');
 ROLLBACK TO start;
 
+\set VERBOSITY terse
+-- A column that the dump does not know yet has its default; one that only the dump knows is not lost in silence: it may
+-- be what holds a token back.
+ALTER TABLE unleash_tokens.api_token ADD COLUMN flag boolean NOT NULL DEFAULT true;
+ALTER TABLE unleash_tokens.project ADD COLUMN "Kind of" text NOT NULL DEFAULT 'usual';
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "old"}'), (1, 'project', '{"id": "new", "Kind of": "other"}'),
+	(2, 'api_token', '{"selector": "aaaaaaaaaaaaaaaaaaaaaa", "verifier": "\\x0000000000000000000000000000000000000000000000000000000000000000", "token_name": "n", "type": "client", "environment": "development", "all_projects": true, "created_at": "2020-01-01"}');
+SELECT t.flag, t.by_verifier, p.id, p."Kind of" FROM unleash_tokens.api_token AS t, unleash_tokens.project AS p WHERE p.id IN ('old', 'new') ORDER BY p.id;
+SAVEPOINT known;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "x", "allowed; DROP TABLE": "no"}');
+ROLLBACK TO known;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "x", "ctid": "(0,1)"}');
+ROLLBACK TO known;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{}');
+ROLLBACK TO known;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '[]');
+ROLLBACK TO start;
+
+-- A trigger of others that keeps a row from being written or removed makes an error, never a dump that came back in part.
+CREATE FUNCTION pg_temp.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER swallow BEFORE INSERT ON unleash_tokens.project FOR EACH ROW EXECUTE FUNCTION pg_temp.swallow();
+SAVEPOINT swallowing;
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "x"}');
+ROLLBACK TO swallowing;
+CREATE TRIGGER swallow_removal BEFORE DELETE ON unleash_tokens.project FOR EACH ROW EXECUTE FUNCTION pg_temp.swallow();
+CREATE TRIGGER swallow_removal BEFORE DELETE ON unleash_tokens.environment FOR EACH ROW EXECUTE FUNCTION pg_temp.swallow();
+SAVEPOINT swallowing;
+INSERT INTO unleash_tokens.backup_row VALUES (0, 'no project', '{"id": "default"}');
+ROLLBACK TO swallowing;
+INSERT INTO unleash_tokens.backup_row VALUES (0, 'no environment', '{"name": "production"}');
+ROLLBACK TO start;
+
+-- The same when the last project of a token goes: no event of a deletion that did not happen.
+INSERT INTO unleash_tokens.project (id) VALUES ('last');
+SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "kept by a trigger", "project": "last"}') IS NOT NULL AS made;
+CREATE FUNCTION pg_temp.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
+CREATE TRIGGER swallow BEFORE DELETE ON unleash_tokens.api_token FOR EACH ROW EXECUTE FUNCTION pg_temp.swallow();
+SAVEPOINT swallowing;
+DELETE FROM unleash_tokens.project WHERE id = 'last';
+ROLLBACK TO swallowing;
+SELECT type FROM unleash_tokens.api_token_event WHERE token_name = 'kept by a trigger';
+ROLLBACK TO start;
+
+-- Without the checks on names a secret can be too long: an error, and no search without end.
+ALTER TABLE unleash_tokens.project DROP CONSTRAINT project_id_check;
+INSERT INTO unleash_tokens.project (id) VALUES (repeat('p', 2000)), (repeat('q', 4000)), (repeat('r', 4096 - 70 - 12)), (repeat('r', 4096 - 70 - 11));
+SET LOCAL statement_timeout = '10s';
+SAVEPOINT long;
+SELECT left(unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'n', 'project', repeat('q', 4000))) ->> 'secret', 3);
+ROLLBACK TO long;
+SELECT length(t.secret), unleash_tokens.validate_api_token(t.secret) IS NOT NULL AS valid
+FROM unnest(ARRAY[2000, 4096 - 70 - 12]) AS n, LATERAL (SELECT id FROM unleash_tokens.project WHERE length(id) = n) AS p,
+	LATERAL (SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'n', 'project', p.id)) ->> 'secret') AS t (secret);
+SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'n', 'project', repeat('r', 4096 - 70 - 11))) IS NULL;
+ROLLBACK TO start;
+\set VERBOSITY sqlstate
+
 -- Other origins there are none.
 INSERT INTO unleash_tokens.project (id, origin) VALUES ('x', 'elsewhere');
 INSERT INTO unleash_tokens.project (id, origin) VALUES ('x', NULL);

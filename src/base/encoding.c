@@ -16,14 +16,33 @@
 
 #include "base/encoding.h"
 
+static bool
+is_ascii(const char *text, size_t len)
+{
+	for (size_t i = 0; i < len; i++)
+	{
+		if (IS_HIGHBIT_SET(text[i]))
+			return false;
+	}
+	return true;
+}
+
+/*
+ * The server has no conversion between UTF-8 and MULE_INTERNAL, nor any that
+ * somebody dropped: then what is more than ASCII has no other form.
+ */
 static char *
 convert(const char *text, size_t len, int from, int to)
 {
+	Oid			conversion = FindDefaultConversionProc(from, to);
 	size_t		size = len * MAX_CONVERSION_GROWTH + 1;
-	char	   *out = palloc(size);
+	char	   *out;
 	int			converted;
 
-	converted = pg_do_encoding_conversion_buf(FindDefaultConversionProc(from, to), from, to,
+	if (!OidIsValid(conversion))
+		return is_ascii(text, len) ? pnstrdup(text, len) : NULL;
+	out = palloc(size);
+	converted = pg_do_encoding_conversion_buf(conversion, from, to,
 											  (unsigned char *) unconstify(char *, text), len,
 											  (unsigned char *) out, size, true);
 	return converted == (int) len ? out : NULL;

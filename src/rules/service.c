@@ -289,25 +289,18 @@ ut_service_delete(const char *reference, const UtActor *actor)
 
 	if (!lock_referenced(reference, &token))
 		return false;
-	ut_store_delete(token.selector);
-	report("api-token-deleted", &token, NULL, actor);
+	ut_service_remove(&token, actor);
 	return true;
 }
 
-int64
-ut_service_purge(const Interval *age, const UtActor *actor)
+void
+ut_service_remove(const UtToken *token, const UtActor *actor)
 {
-	int			count;
-	UtToken    *tokens = ut_store_lock_expired(age, &count);
+	UtToken		shown = *token;
 
-	for (int i = 0; i < count; i++)
-	{
-		CHECK_FOR_INTERRUPTS();
-		ut_store_delete(tokens[i].selector);
-		ut_usage_overlay(&tokens[i]);
-		report("api-token-deleted", &tokens[i], NULL, actor);
-	}
-	return count;
+	ut_store_delete(token->selector);
+	ut_usage_overlay(&shown);
+	report("api-token-deleted", &shown, NULL, actor);
 }
 
 /* One event for a change; before or after is NULL. */

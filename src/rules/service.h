@@ -71,8 +71,8 @@ extern bool ut_service_delete(const char *reference, const UtActor *actor);
 extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
 								  const UtActor *actor);
 
-/* Delete the tokens that have been expired for at least that long. */
-extern int64 ut_service_purge(const Interval *age, const UtActor *actor);
+/* Delete a token that is locked, with its event. */
+extern void ut_service_remove(const UtToken *token, const UtActor *actor);
 
 /* Write the events of tokens that went with their last project. */
 extern void ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor);

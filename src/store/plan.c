@@ -33,7 +33,7 @@
 
 /* The tokens that expire later than so many seconds after they were made. */
 #define LONGER \
-	"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector > $2 " \
+	"SELECT t.selector FROM unleash_tokens.api_token AS t WHERE t.selector > $2 " \
 	"AND (t.expires_at IS NULL OR t.expires_at > " \
 	"least(t.created_at + make_interval(secs => $1), '9999-12-31 23:59:59.999+00')) ORDER BY t.selector LIMIT 1000"
 
@@ -103,21 +103,19 @@ static const Statement statements[UT_PLANS] = {
 		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
 	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.selector = $1 FOR UPDATE OF t",
+		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},
 	[UT_PLAN_UPDATE_EXPIRY] = {
 		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
 	2, {TEXTOID, TIMESTAMPTZOID}, true},
 	[UT_PLAN_LOCK_EXPIRED] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.expires_at <= clock_timestamp() - $1 ORDER BY t.selector FOR UPDATE OF t",
-	1, {INTERVALOID}},
+		"SELECT selector FROM unleash_tokens.api_token WHERE expires_at <= $1 ORDER BY selector FOR UPDATE",
+	1, {TIMESTAMPTZOID}},
 	[UT_PLAN_FIND_LONGER] = {LONGER, 2, {FLOAT8OID, TEXTOID}},
 	[UT_PLAN_LOCK_LONGER] = {LONGER " FOR UPDATE OF t", 2, {FLOAT8OID, TEXTOID}},
 	[UT_PLAN_DELETE_EVENTS] = {
-		"DELETE FROM unleash_tokens.api_token_event WHERE at <= clock_timestamp() - $1",
-	1, {INTERVALOID}},
+		"DELETE FROM unleash_tokens.api_token_event WHERE at <= $1",
+	1, {TIMESTAMPTZOID}},
 	[UT_PLAN_UNKNOWN_ENVIRONMENTS] = {
 		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (name, ord) WHERE u.name IS NOT NULL "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = u.name COLLATE \"C\")",
@@ -190,6 +188,10 @@ static const Statement statements[UT_PLANS] = {
 		"DELETE FROM unleash_tokens.project AS r WHERE r.id = $1 ->> 'id' AND r.origin = 'install' "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.project = r.id)",
 	1, {JSONBOID}},
+	[UT_PLAN_FIND_INSTALL_PROJECT] = {
+		"SELECT FROM unleash_tokens.project AS r WHERE r.id = $1 ->> 'id' AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.project = r.id)",
+	1, {JSONBOID}},
 	[UT_PLAN_LOCK_INSTALL_ENVIRONMENT] = {
 		"SELECT FROM unleash_tokens.environment WHERE name = $1 ->> 'name' AND origin = 'install' FOR UPDATE",
 	1, {JSONBOID}},
@@ -197,25 +199,9 @@ static const Statement statements[UT_PLANS] = {
 		"DELETE FROM unleash_tokens.environment AS r WHERE r.name = $1 ->> 'name' AND r.origin = 'install' "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
 	1, {JSONBOID}},
-	[UT_PLAN_RESTORE_PROJECT] = {
-		"INSERT INTO unleash_tokens.project "
-		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.project, $1)",
-	1, {JSONBOID}},
-	[UT_PLAN_RESTORE_ENVIRONMENT] = {
-		"INSERT INTO unleash_tokens.environment "
-		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.environment, $1)",
-	1, {JSONBOID}},
-	[UT_PLAN_RESTORE_TOKEN] = {
-		"INSERT INTO unleash_tokens.api_token "
-		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token, $1)",
-	1, {JSONBOID}},
-	[UT_PLAN_RESTORE_TOKEN_PROJECT] = {
-		"INSERT INTO unleash_tokens.api_token_project "
-		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_project, $1)",
-	1, {JSONBOID}},
-	[UT_PLAN_RESTORE_EVENT] = {
-		"INSERT INTO unleash_tokens.api_token_event OVERRIDING SYSTEM VALUE "
-		"SELECT * FROM jsonb_populate_record(NULL::unleash_tokens.api_token_event, $1)",
+	[UT_PLAN_FIND_INSTALL_ENVIRONMENT] = {
+		"SELECT FROM unleash_tokens.environment AS r WHERE r.name = $1 ->> 'name' AND r.origin = 'install' "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
 	1, {JSONBOID}},
 };
 

@@ -153,7 +153,7 @@ ut_store_delete_scopeless(TriggerData *trigger, int *count)
 		{
 			Datum		selector = CStringGetTextDatum(tokens[i].selector);
 
-			ut_store_run(UT_PLAN_DELETE, &selector, NULL, UT_VIEW_USUAL);
+			ut_store_expect(ut_store_run(UT_PLAN_DELETE, &selector, NULL, UT_VIEW_USUAL), 1);
 		}
 	}
 	ut_store_close();

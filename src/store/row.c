@@ -152,6 +152,22 @@ ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
 	nulls[5] = token->expires_at == UT_TIME_UNSET;
 }
 
+char **
+ut_row_read_selectors(SPITupleTable *table, int count, MemoryContext context)
+{
+	MemoryContext before = MemoryContextSwitchTo(context);
+	char	  **selectors = palloc_extended(Max(count, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < count; i++)
+	{
+		bool		isnull;
+
+		selectors[i] = TextDatumGetCString(SPI_getbinval(table->vals[i], table->tupdesc, 1, &isnull));
+	}
+	MemoryContextSwitchTo(before);
+	return selectors;
+}
+
 int64
 ut_row_read_count(SPITupleTable *table, uint64 row)
 {

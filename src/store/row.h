@@ -56,6 +56,9 @@ extern TimestampTz *ut_row_read_times(ArrayType *array, int *count);
  */
 extern void ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls);
 
+/* The first column of a result, selectors, in the given context. */
+extern char **ut_row_read_selectors(SPITupleTable *table, int count, MemoryContext context);
+
 /* The last column of a row, a bigint that is not NULL. */
 extern int64 ut_row_read_count(SPITupleTable *table, uint64 row);
 

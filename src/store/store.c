@@ -143,18 +143,18 @@ ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 	ut_store_close();
 }
 
+/* Foreign keys keep a project from going while a token it belongs to is locked. */
 bool
 ut_store_lock(const char *selector, UtToken *token)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Datum		key = CStringGetTextDatum(selector);
 	bool		found;
 
 	ut_store_open();
 	found = ut_store_run(UT_PLAN_LOCK, &key, NULL, UT_VIEW_USUAL) > 0;
-	if (found)
-		ut_row_read_token(SPI_tuptable, 0, context, token);
 	ut_store_close();
+	if (found)
+		ut_store_expect(ut_store_find(selector, token), true);
 	return found;
 }
 
@@ -247,46 +247,59 @@ ut_store_delete(const char *selector)
 	ut_store_close();
 }
 
+/*
+ * The tokens whose selectors a statement finds, or locks, read after it: what
+ * the statement itself saw of their projects may be older than its locks.
+ */
+static UtToken *
+read_selected(UtPlan plan, Datum *values, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			selected;
+	char	  **selectors;
+	UtToken    *tokens;
+	bool	   *found;
+
+	ut_store_open();
+	selected = (int) ut_store_run(plan, values, NULL, UT_VIEW_USUAL);
+	selectors = ut_row_read_selectors(SPI_tuptable, selected, context);
+	ut_store_close();
+	tokens = palloc_extended(Max(selected, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
+	found = palloc0(Max(selected, 1) * sizeof(bool));
+	ut_store_find_many(selectors, selected, found, tokens);
+	*count = 0;
+	for (int i = 0; i < selected; i++)
+	{
+		if (found[i])
+			tokens[(*count)++] = tokens[i];
+	}
+	return tokens;
+}
+
 UtToken *
 ut_store_find_longer(int seconds, const char *after, bool lock, int *count)
 {
-	MemoryContext context = CurrentMemoryContext;
 	Datum		values[] = {Float8GetDatum(seconds), CStringGetTextDatum(after)};
-	UtToken    *tokens;
 
-	ut_store_open();
-	*count = (int) ut_store_run(lock ? UT_PLAN_LOCK_LONGER : UT_PLAN_FIND_LONGER, values, NULL, UT_VIEW_USUAL);
-	tokens = MemoryContextAlloc(context, Max(*count, 1) * sizeof(UtToken));
-	for (int i = 0; i < *count; i++)
-		ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
-	ut_store_close();
-	return tokens;
+	return read_selected(lock ? UT_PLAN_LOCK_LONGER : UT_PLAN_FIND_LONGER, values, count);
 }
 
 UtToken *
-ut_store_lock_expired(const Interval *age, int *count)
+ut_store_lock_expired(TimestampTz by, int *count)
 {
-	MemoryContext context = CurrentMemoryContext;
-	Datum		values[] = {IntervalPGetDatum(age)};
-	UtToken    *tokens;
+	Datum		time = TimestampTzGetDatum(by);
 
-	ut_store_open();
-	*count = (int) ut_store_run(UT_PLAN_LOCK_EXPIRED, values, NULL, UT_VIEW_USUAL);
-	tokens = MemoryContextAllocHuge(context, Max(*count, 1) * sizeof(UtToken));
-	for (int i = 0; i < *count; i++)
-		ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
-	ut_store_close();
-	return tokens;
+	return read_selected(UT_PLAN_LOCK_EXPIRED, &time, count);
 }
 
 int64
-ut_store_delete_events(const Interval *age)
+ut_store_delete_events(TimestampTz by)
 {
-	Datum		values[] = {IntervalPGetDatum(age)};
+	Datum		time = TimestampTzGetDatum(by);
 	int64		deleted;
 
 	ut_store_open();
-	deleted = ut_store_run(UT_PLAN_DELETE_EVENTS, values, NULL, UT_VIEW_USUAL);
+	deleted = ut_store_run(UT_PLAN_DELETE_EVENTS, &time, NULL, UT_VIEW_USUAL);
 	ut_store_close();
 	return deleted;
 }

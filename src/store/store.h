@@ -69,7 +69,10 @@ typedef bool (*UtVisitor) (UtToken *token, void *arg);
  */
 extern void ut_store_visit(const char *name, UtVisitor visitor, void *arg);
 
-/* Lock a token FOR UPDATE and read it. */
+/*
+ * Lock a token FOR UPDATE, then read it: what it says of its projects is so
+ * until this transaction ends.
+ */
 extern bool ut_store_lock(const char *selector, UtToken *token);
 
 /* Change or delete a token that is locked. */
@@ -83,11 +86,11 @@ extern void ut_store_delete(const char *selector);
  */
 extern UtToken *ut_store_find_longer(int seconds, const char *after, bool lock, int *count);
 
-/* Lock the tokens that have been expired for at least that long. */
-extern UtToken *ut_store_lock_expired(const Interval *age, int *count);
+/* Lock the tokens that had expired by that time, then read them. */
+extern UtToken *ut_store_lock_expired(TimestampTz by, int *count);
 
-/* Delete the events that are at least that old; returns how many. */
-extern int64 ut_store_delete_events(const Interval *age);
+/* Delete the events of that time and before; returns how many. */
+extern int64 ut_store_delete_events(TimestampTz by);
 
 /*
  * Write when tokens were used; notes are in the order of their selectors.
