@@ -17,6 +17,9 @@ COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the diges
 ALTER FUNCTION unleash_tokens.validate_api_token(text) SECURITY INVOKER;
 ALTER FUNCTION unleash_tokens.validate_api_token(text) RESET ALL;
 
+COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
+COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many. Error 22023 for an age below zero or above 1000 years.';
+
 CREATE FUNCTION unleash_tokens.create_api_tokens(jsonb) RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_create_api_tokens';

@@ -329,8 +329,8 @@ COMMENT ON FUNCTION unleash_tokens.get_api_tokens_by_name(text) IS 'The tokens o
 COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Sets the expiry of the token that a selector or a full secret names from {"expiresAt"}, null clears it; the changed token, or NULL when there is none. Error: 22023 for a bad request.';
 COMMENT ON FUNCTION unleash_tokens.delete_api_token(text) IS 'Deletes the token that a selector or a full secret names, at once and for good; false when there is none.';
 COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secrets of another Unleash valid here: takes what its GET list returns, or objects with selector and verifier; keeps digests only. Reports {"imported", "unchanged", "refused": [...], "weak": [...]}; a second run changes nothing.';
-COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many.';
-COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many.';
+COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
+COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many. Error 22023 for an age below zero or above 1000 years.';
 COMMENT ON FUNCTION unleash_tokens.enforce_lifetime(boolean) IS 'Lists the tokens that expire later than unleash_tokens.max_lifetime after they were made, or never, with the latest expiry there may be; with dry_run false gives them that expiry, with an event each. Older ones then expire at once. Error 55000 without a max_lifetime.';
 COMMENT ON FUNCTION unleash_tokens.list_refusals() IS 'Every refusal there is: error name, HTTP status, SQLSTATE, message and hint.';
 
