@@ -129,7 +129,6 @@ Datum
 unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
-	StringInfoData json;
 	UtCreate	create;
 	UtToken		token;
 	char	   *secret;
@@ -149,20 +148,17 @@ unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
 		ut_postgrest_answer(201, &headers);
 	}
-	initStringInfo(&json);
-	ut_answer_token(&json, &token, secret);
-	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+	PG_RETURN_JSONB_P(ut_answer_shown(&token, secret));
 }
 
 Datum
 unleash_tokens_create_api_tokens(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
-	StringInfoData json;
+	Jsonb	   *answer;
 	UtProblem	problem;
 
-	initStringInfo(&json);
-	if (!ut_batch_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &json, &problem))
+	if (!ut_batch_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &answer, &problem))
 		ut_problem_raise(&problem);
 	if (ut_postgrest_is_calling("create_api_tokens"))
 	{
@@ -172,7 +168,7 @@ unleash_tokens_create_api_tokens(PG_FUNCTION_ARGS)
 		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
 		ut_postgrest_answer(201, &headers);
 	}
-	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+	PG_RETURN_JSONB_P(answer);
 }
 
 Datum
@@ -219,7 +215,6 @@ unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
 	UtProblem	problem;
 	UtToken		token;
 	bool		found;
-	StringInfoData json;
 
 	if (!ut_request_update(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &expires_at, &problem))
 		ut_problem_raise(&problem);
@@ -230,9 +225,7 @@ unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
 		ut_problem_raise(&problem);
 	if (!found)
 		PG_RETURN_NULL();
-	initStringInfo(&json);
-	ut_answer_token(&json, &token, NULL);
-	PG_RETURN_JSONB_P(ut_answer_jsonb(&json));
+	PG_RETURN_JSONB_P(ut_answer_shown(&token, NULL));
 }
 
 Datum

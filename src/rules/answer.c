@@ -91,21 +91,17 @@ append_projects(StringInfo out, const UtScope *scope)
 }
 
 /* All projects joined by commas, as Unleash 8.2.0 does it. */
-static void
-append_project(StringInfo out, const UtScope *scope)
+static char *
+join_projects(const UtScope *scope)
 {
 	StringInfoData joined;
 
 	if (scope->all || scope->count == 1)
-	{
-		append_text(out, KEY("project"), scope->all ? "*" : scope->ids[0]);
-		return;
-	}
+		return pstrdup(scope->all ? "*" : scope->ids[0]);
 	initStringInfo(&joined);
 	for (int i = 0; i < scope->count; i++)
 		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", scope->ids[i]);
-	append_text(out, KEY("project"), joined.data);
-	pfree(joined.data);
+	return joined.data;
 }
 
 static const char *
@@ -114,28 +110,24 @@ shown_environment(const UtToken *token)
 	return token->environment == NULL ? "*" : token->environment;
 }
 
-/* The keys that answers and events share. */
-static void
-append_common(StringInfo out, const UtToken *token)
+void
+ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 {
+	char	   *project = join_projects(&token->scope);
+
+	appendStringInfoChar(out, '{');
 	append_text(out, KEY("tokenName"), token->name);
 	append_projects(out, &token->scope);
-	append_project(out, &token->scope);
+	append_text(out, KEY("project"), project);
 	append_text(out, KEY("environment"), shown_environment(token));
 	append_text(out, KEY("type"), ut_token_type_names[token->type]);
 	append_time(out, KEY("createdAt"), token->created_at);
 	append_time(out, KEY("expiresAt"), token->expires_at);
 	append_time(out, KEY("seenAt"), token->seen_at);
 	append_text(out, KEY("alias"), token->alias);
-}
-
-void
-ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
-{
-	appendStringInfoChar(out, '{');
-	append_common(out, token);
 	append_text(out, KEY("secret"), secret != NULL ? secret : token->selector);
 	appendStringInfoString(out, ",\"secure\":true}");
+	pfree(project);
 }
 
 static void
@@ -152,8 +144,13 @@ push_string(JsonbParseState **state, JsonbIteratorToken place, const char *text)
 static void
 push_text(JsonbParseState **state, const char *key, const char *text)
 {
+	JsonbValue	null = {.type = jbvNull};
+
 	push_string(state, WJB_KEY, key);
-	push_string(state, WJB_VALUE, text);
+	if (text != NULL)
+		push_string(state, WJB_VALUE, text);
+	else
+		pushJsonbValue(state, WJB_VALUE, &null);
 }
 
 static void
@@ -168,32 +165,88 @@ push_projects(JsonbParseState **state, const UtScope *scope)
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
-/* Built without the detour through text: nothing is called more often. */
+static void
+push_time(JsonbParseState **state, const char *key, TimestampTz time)
+{
+	char	   *shown = NULL;
+
+	if (time != UT_TIME_UNSET)
+	{
+		shown = palloc(UT_DATETIME_LEN + 1);
+		ut_datetime_format(ut_clock_to_ms(time), shown);
+	}
+	push_text(state, key, shown);
+}
+
+/*
+ * What follows is built without a detour through text.  Keys come in the order
+ * in which jsonb keeps them, by length and then by bytes: nothing is left to sort.
+ */
 Jsonb *
 ut_answer_validation(const UtToken *token)
 {
 	JsonbParseState *state = NULL;
-	JsonbValue	null = {.type = jbvNull};
-	char		shown[UT_DATETIME_LEN + 1];
 
-	/* in the order in which jsonb keeps keys: nothing is left to sort */
 	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
 	push_text(&state, "type", ut_token_type_names[token->type]);
 	push_projects(&state, &token->scope);
 	push_text(&state, "selector", token->selector);
-	if (token->expires_at == UT_TIME_UNSET)
-	{
-		push_string(&state, WJB_KEY, "expiresAt");
-		pushJsonbValue(&state, WJB_VALUE, &null);
-	}
-	else
-	{
-		ut_datetime_format(ut_clock_to_ms(token->expires_at), shown);
-		push_text(&state, "expiresAt", shown);
-	}
+	push_time(&state, "expiresAt", token->expires_at);
 	push_text(&state, "tokenName", token->name);
 	push_text(&state, "environment", shown_environment(token));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+}
+
+/* A token as shown; as events keep it when there is nothing to stand as its secret. */
+static JsonbValue *
+push_token(JsonbParseState **state, const UtToken *token, const char *secret)
+{
+	JsonbValue	secure = {.type = jbvBool, .val.boolean = true};
+
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_text(state, "type", ut_token_type_names[token->type]);
+	push_text(state, "alias", token->alias);
+	if (secret != NULL)
+	{
+		push_text(state, "secret", secret);
+		push_string(state, WJB_KEY, "secure");
+		pushJsonbValue(state, WJB_VALUE, &secure);
+	}
+	push_time(state, "seenAt", token->seen_at);
+	push_text(state, "project", join_projects(&token->scope));
+	push_projects(state, &token->scope);
+	push_time(state, "createdAt", token->created_at);
+	push_time(state, "expiresAt", token->expires_at);
+	push_text(state, "tokenName", token->name);
+	push_text(state, "environment", shown_environment(token));
+	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+Jsonb *
+ut_answer_event_data(const UtToken *token)
+{
+	JsonbParseState *state = NULL;
+
+	return JsonbValueToJsonb(push_token(&state, token, NULL));
+}
+
+Jsonb *
+ut_answer_shown(const UtToken *token, const char *secret)
+{
+	JsonbParseState *state = NULL;
+
+	return JsonbValueToJsonb(push_token(&state, token, secret != NULL ? secret : token->selector));
+}
+
+Jsonb *
+ut_answer_many_shown(UtToken *const *tokens, char **secrets, int count)
+{
+	JsonbParseState *state = NULL;
+
+	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < count; i++)
+		(void) push_token(&state, tokens[i], secrets[i]);
+	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
 }
 
 void
@@ -227,18 +280,6 @@ ut_answer_problem(StringInfo out, const UtProblem *problem)
 		append_text(out, KEY("path"), problem->path);
 	append_text(out, KEY("message"), psprintf("%s %s", problem->detail, kind->hint));
 	appendStringInfoString(out, "}]}");
-}
-
-Jsonb *
-ut_answer_event_data(const UtToken *token)
-{
-	StringInfoData json;
-
-	initStringInfo(&json);
-	appendStringInfoChar(&json, '{');
-	append_common(&json, token);
-	appendStringInfoChar(&json, '}');
-	return ut_answer_jsonb(&json);
 }
 
 Jsonb *

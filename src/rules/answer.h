@@ -22,6 +22,10 @@
  */
 extern void ut_answer_token(StringInfo out, const UtToken *token, const char *secret);
 
+/* The same as jsonb, and an array of them, whose secrets are all given. */
+extern Jsonb *ut_answer_shown(const UtToken *token, const char *secret);
+extern Jsonb *ut_answer_many_shown(UtToken *const *tokens, char **secrets, int count);
+
 /* What validate_api_token says of a token. */
 extern Jsonb *ut_answer_validation(const UtToken *token);
 

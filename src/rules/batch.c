@@ -165,31 +165,27 @@ check_limit(int count, UtProblem *problem)
 						  count, ut_max_tokens);
 }
 
-static void
-write_tokens(UtIncoming *incoming, int count, const UtActor *actor, StringInfo out)
+static Jsonb *
+write_tokens(UtIncoming *incoming, int count, const UtActor *actor)
 {
 	Jsonb	  **events = palloc_extended(Max(count, 1) * sizeof(Jsonb *), MCXT_ALLOC_HUGE);
+	UtToken   **tokens = palloc_extended(Max(count, 1) * sizeof(UtToken *), MCXT_ALLOC_HUGE);
+	char	  **secrets = palloc_extended(Max(count, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
 
-	appendStringInfoChar(out, '[');
 	for (int i = 0; i < count; i++)
 	{
-		UtToken    *token = &incoming[i].token;
-		char	   *secret = ut_mint_secret(token);
-
 		CHECK_FOR_INTERRUPTS();
-		events[i] = ut_answer_event_data(token);
-		if (i > 0)
-			appendStringInfoChar(out, ',');
-		ut_answer_token(out, token, secret);
-		pfree(secret);
+		tokens[i] = &incoming[i].token;
+		secrets[i] = ut_mint_secret(tokens[i]);
+		events[i] = ut_answer_event_data(tokens[i]);
 	}
-	appendStringInfoChar(out, ']');
 	if (count > 0)
 		ut_store_insert_many(incoming, count, events, actor);
+	return ut_answer_many_shown(tokens, secrets, count);
 }
 
 bool
-ut_batch_create(Jsonb *body, const UtActor *actor, StringInfo out, UtProblem *problem)
+ut_batch_create(Jsonb *body, const UtActor *actor, Jsonb **answer, UtProblem *problem)
 {
 	UtIncoming *incoming;
 	int			count = 0;
@@ -202,6 +198,6 @@ ut_batch_create(Jsonb *body, const UtActor *actor, StringInfo out, UtProblem *pr
 		!check_limit(count, problem) ||
 		!lock_projects(incoming, count, problem))
 		return false;
-	write_tokens(incoming, count, actor, out);
+	*answer = write_tokens(incoming, count, actor);
 	return true;
 }

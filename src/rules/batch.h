@@ -10,7 +10,6 @@
 #ifndef UT_BATCH_H
 #define UT_BATCH_H
 
-#include "lib/stringinfo.h"
 #include "utils/jsonb.h"
 
 #include "base/problem.h"
@@ -21,12 +20,12 @@
 
 /*
  * Make a token of each element of an array, by the rules of create, all or
- * none.  Appends the array of their answers, with the secrets, in the same
+ * none.  *answer is the array of their answers, with the secrets, in the same
  * order.  Refusals are those of create, with the place of the element (from 0)
  * in path and detail, and those of an array that is none or too long; the limit
  * counts them all.  Events have no actor but a SQL role.
  */
 extern bool ut_batch_create(Jsonb *body, const UtActor *actor,
-							StringInfo out, UtProblem *problem);
+							Jsonb **answer, UtProblem *problem);
 
 #endif							/* UT_BATCH_H */
