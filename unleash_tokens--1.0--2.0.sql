@@ -20,6 +20,11 @@ ALTER FUNCTION unleash_tokens.validate_api_token(text) RESET ALL;
 COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
 COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many. Error 22023 for an age below zero or above 1000 years.';
 
+-- PostgREST makes the statement_timeout of a function that of its request
+ALTER FUNCTION unleash_tokens.rest_api(bytea) SET statement_timeout = '10s';
+ALTER FUNCTION unleash_tokens.rest_api() SET statement_timeout = '10s';
+ALTER FUNCTION unleash_tokens.rest_read(bytea) SET statement_timeout = '10s';
+
 CREATE FUNCTION unleash_tokens.create_api_tokens(jsonb) RETURNS jsonb
 LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_create_api_tokens';
@@ -165,7 +170,7 @@ held AS (
 ),
 -- what http/roles.sql makes
 wanted_role (name, can_login) AS (VALUES
-	('authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true)
+	('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true)
 ),
 wanted_right (role, privilege_type, object) AS (
 	SELECT r, 'USAGE', 'schema unleash_tokens'
@@ -349,9 +354,13 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 		WHERE r.rolcanlogin <> w.can_login OR r.rolinherit AND w.can_login
 			OR r.rolsuper OR r.rolcreatedb OR r.rolcreaterole OR r.rolreplication OR r.rolbypassrls
 		UNION ALL
-		SELECT format('authenticator is no member of %I', r.rolname) FROM pg_roles AS r
+		SELECT format('unleash_tokens_authenticator is no member of %I', r.rolname) FROM pg_roles AS r
 		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin') AND NOT EXISTS (
-			SELECT FROM pg_auth_members AS m JOIN pg_roles AS a ON a.oid = m.member WHERE m.roleid = r.oid AND a.rolname = 'authenticator')
+			SELECT FROM pg_auth_members AS m JOIN pg_roles AS a ON a.oid = m.member WHERE m.roleid = r.oid AND a.rolname = 'unleash_tokens_authenticator')
+		UNION ALL
+		-- from PostgreSQL 16 on a membership says so itself
+		SELECT format('unleash_tokens_authenticator inherits the rights of %s', m.roleid::regrole) FROM pg_auth_members AS m JOIN pg_roles AS a ON a.oid = m.member
+		WHERE a.rolname = 'unleash_tokens_authenticator' AND (to_jsonb(m) ->> 'inherit_option')::boolean
 		UNION ALL
 		SELECT format('%I is a member of %I', r.rolname, m.roleid::regrole::text) FROM pg_roles AS r JOIN pg_auth_members AS m ON m.member = r.oid
 		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby')
@@ -371,9 +380,14 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 
 	('timeouts', 'warning', ARRAY(
 		SELECT format('%s has no %s', e.role, e.name) FROM effective AS e
-		WHERE e.role = 'authenticator' AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE ORDER BY 1),
+		WHERE e.role = 'unleash_tokens_authenticator' AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE
+		UNION ALL
+		SELECT format('%s lost its statement_timeout', p.oid::regprocedure) FROM pg_proc AS p
+		WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.proname IN ('rest_api', 'rest_read')
+			AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c ~ '^statement_timeout=[^0]')
+		ORDER BY 1),
 	'No request can hold a connection for long.',
-	'Run http/roles.sql, or ALTER ROLE authenticator SET ... yourself.'),
+	'Run http/roles.sql, or ALTER ROLE unleash_tokens_authenticator SET ... yourself.'),
 
 	-- what could be written where others read
 	('parameter_logging', CASE WHEN EXISTS (SELECT FROM logged_parameter WHERE is_written) THEN 'error' ELSE 'warning' END, ARRAY(

@@ -4,6 +4,12 @@
 --     psql -v ON_ERROR_STOP=1 -d your_database -f http/roles.sql
 --
 -- It may be run any number of times.  Roles belong to the whole cluster, grants to this database.
+--
+-- Version 1.0 used the name of PostgREST's tutorial, authenticator.  When PostgREST has logged in by the new name and nothing else
+-- uses the old one, DROP ROLE authenticator.  When it serves another API, give that back what it had:
+--
+--     REVOKE unleash_tokens_rest, unleash_tokens_admin FROM authenticator;
+--     ALTER ROLE authenticator RESET statement_timeout;  -- and the other settings that \drds authenticator shows
 
 BEGIN;
 
@@ -14,7 +20,7 @@ DO $$
 DECLARE
 	wanted text;
 BEGIN
-	FOREACH wanted IN ARRAY ARRAY['authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby'] LOOP
+	FOREACH wanted IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby'] LOOP
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I', wanted);
 		END IF;
@@ -24,12 +30,29 @@ $$;
 
 -- What PostgREST logs in as.  It has no rights of its own and no password: let it in by "peer" over the unix socket, or
 -- set a password with \password, which does not send it in clear.
-ALTER ROLE authenticator LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+ALTER ROLE unleash_tokens_authenticator LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
 -- What a request becomes: _rest without a JWT (every request through nginx), _admin with a JWT whose "role" says so.
 ALTER ROLE unleash_tokens_rest NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE unleash_tokens_admin NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
-GRANT unleash_tokens_rest, unleash_tokens_admin TO authenticator;
+
+-- It may become these and has nothing of them before.  From PostgreSQL 16 on that is said by the membership and not by NOINHERIT,
+-- there is a membership for each role that granted it, and GRANT leaves as it is what an old one says.
+DO $$
+DECLARE
+	old record;
+	has_options constant boolean := pg_catalog.current_setting('server_version_num')::int >= 160000;
+BEGIN
+	FOR old IN SELECT roleid::regrole AS role, grantor FROM pg_catalog.pg_auth_members
+		WHERE member = 'unleash_tokens_authenticator'::regrole AND roleid IN ('unleash_tokens_rest'::regrole, 'unleash_tokens_admin'::regrole)
+	LOOP
+		EXECUTE pg_catalog.format('REVOKE %s FROM unleash_tokens_authenticator %s', old.role,
+			CASE WHEN has_options THEN pg_catalog.format('GRANTED BY %s CASCADE', old.grantor::regrole) END);
+	END LOOP;
+	EXECUTE 'GRANT unleash_tokens_rest, unleash_tokens_admin TO unleash_tokens_authenticator'
+		|| CASE WHEN has_options THEN ' WITH INHERIT FALSE' ELSE '' END;
+END
+$$;
 
 -- What a standby logs in as, to say when tokens were used there (unleash_tokens.primary_conninfo).  No password either: use
 -- a certificate, or \password and a passfile on the standby.
@@ -38,40 +61,41 @@ ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREAT
 -- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
 -- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
 -- statements themselves say $1, never a value.
-ALTER ROLE authenticator SET log_parameter_max_length = 0;
-ALTER ROLE authenticator SET log_parameter_max_length_on_error = 0;
+ALTER ROLE unleash_tokens_authenticator SET log_parameter_max_length = 0;
+ALTER ROLE unleash_tokens_authenticator SET log_parameter_max_length_on_error = 0;
 
 -- A plan made for one execution holds the parameters as constants, and auto_explain with log_verbose and debug_print_plan
 -- write plans: the key with set_config('request.headers', ...).  A plan for all executions says $1 here too.
-ALTER ROLE authenticator SET plan_cache_mode = force_generic_plan;
+ALTER ROLE unleash_tokens_authenticator SET plan_cache_mode = force_generic_plan;
 
 -- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
 -- quotes the body in DETAIL and CONTEXT.  The log gets the first line only (csvlog and jsonlog: when the library is preloaded);
 -- what is answered stays the same.
-ALTER ROLE authenticator SET log_error_verbosity = terse;
+ALTER ROLE unleash_tokens_authenticator SET log_error_verbosity = terse;
 
 -- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
 -- setting is kept unread.
-ALTER ROLE authenticator SET pgaudit.log_parameter = off;
+ALTER ROLE unleash_tokens_authenticator SET pgaudit.log_parameter = off;
 -- a verbose plan shows what a function is called with
-ALTER ROLE authenticator SET auto_explain.log_verbose = off;
+ALTER ROLE unleash_tokens_authenticator SET auto_explain.log_verbose = off;
 DO $$
 BEGIN
 	-- before PostgreSQL 16 auto_explain did not know the setting
 	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
-		ALTER ROLE authenticator SET auto_explain.log_parameter_max_length = 0;
+		ALTER ROLE unleash_tokens_authenticator SET auto_explain.log_parameter_max_length = 0;
 	END IF;
 END
 $$;
 
 -- Compiling a plan takes longer than any of ours runs, and a long list looks worth it to the planner.
-ALTER ROLE authenticator SET jit = off;
+ALTER ROLE unleash_tokens_authenticator SET jit = off;
 
--- No request may hold a connection for long.  nginx waits a little longer than this (proxy_read_timeout), so that the
--- refusal comes from here and the connection is free again.
-ALTER ROLE authenticator SET statement_timeout = '10s';
-ALTER ROLE authenticator SET lock_timeout = '5s';
-ALTER ROLE authenticator SET idle_in_transaction_session_timeout = '15s';
+-- No connection is held for ever.  What is asked through nginx has ten seconds: PostgREST applies the statement_timeout that the
+-- REST entries carry, and nginx waits a little longer (proxy_read_timeout), so that the refusal comes from the database and the
+-- connection is free again.  The login itself has minutes, since with it PostgREST reads the catalog, which may be large.
+ALTER ROLE unleash_tokens_authenticator SET statement_timeout = '5min';
+ALTER ROLE unleash_tokens_authenticator SET lock_timeout = '5s';
+ALTER ROLE unleash_tokens_authenticator SET idle_in_transaction_session_timeout = '15s';
 
 -- From here on: exactly these rights in the schema, whatever was granted before.
 REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;

@@ -327,7 +327,7 @@ set($standby, 'unleash_tokens.primary_conninfo', "$to_primary port=1");
 $at = fails_and_keeps($standby, 'sixth', 'connection to server .* failed', 'a wrong address');
 set($standby, 'unleash_tokens.primary_conninfo', 'somewhere');
 $at = fails_and_keeps($standby, 'sixth', 'is not a connection string', 'no address at all');
-set($standby, 'unleash_tokens.primary_conninfo', "$to_primary user=authenticator");
+set($standby, 'unleash_tokens.primary_conninfo', "$to_primary user=unleash_tokens_authenticator");
 $at = fails_and_keeps($standby, 'sixth', 'permission denied', 'a wrong role');
 is(shown($primary, 'sixth'), '', 'nothing has arrived');
 set($standby, 'unleash_tokens.primary_conninfo', $to_primary);

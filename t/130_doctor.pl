@@ -110,7 +110,7 @@ foreach my $role ('unleash_tokens_rest', 'unleash_tokens_standby', 'pg_monitor')
 	ok($code != 0 && $err =~ /permission denied/, "$role may not");
 }
 # PostgREST calls it so, after a login with settings of its own
-is($node->safe_psql('postgres', "SET ROLE unleash_tokens_admin; $complaints", extra_params => [ '-U', 'authenticator' ]), '', '... after a login as authenticator');
+is($node->safe_psql('postgres', "SET ROLE unleash_tokens_admin; $complaints", extra_params => [ '-U', 'unleash_tokens_authenticator' ]), '', '... after a login as unleash_tokens_authenticator');
 
 # ---- The extension itself ----
 
@@ -164,40 +164,48 @@ breaks($node, q{UPDATE pg_proc SET proacl = NULL WHERE oid = 'unleash_tokens.not
 breaks($node, 'ALTER ROLE unleash_tokens_standby RENAME TO other', 'roles warning', qr/there is no role unleash_tokens_standby/, 'a role is missing');
 breaks($node, "ALTER ROLE unleash_tokens_rest $_", 'roles warning', qr/role unleash_tokens_rest has other attributes/, "unleash_tokens_rest is $_")
   foreach 'CREATEDB', 'CREATEROLE', 'REPLICATION', 'BYPASSRLS';
-breaks($node, 'ALTER ROLE authenticator INHERIT', 'roles warning', qr/role authenticator has other attributes/, 'authenticator inherits');
-breaks($node, 'REVOKE unleash_tokens_rest FROM authenticator', 'roles warning', qr/authenticator is no member of unleash_tokens_rest/, 'authenticator cannot become unleash_tokens_rest');
+breaks($node, 'ALTER ROLE unleash_tokens_authenticator INHERIT', 'roles warning', qr/role unleash_tokens_authenticator has other attributes/, 'unleash_tokens_authenticator inherits');
+breaks($node, 'REVOKE unleash_tokens_rest FROM unleash_tokens_authenticator', 'roles warning', qr/unleash_tokens_authenticator is no member of unleash_tokens_rest/, 'unleash_tokens_authenticator cannot become unleash_tokens_rest');
 breaks($node, 'GRANT pg_read_all_data TO unleash_tokens_rest', 'roles warning', qr/unleash_tokens_rest is a member of pg_read_all_data/, 'unleash_tokens_rest can become another');
 
 breaks($node, 'GRANT EXECUTE ON FUNCTION unleash_tokens.create_api_token(jsonb) TO unleash_tokens_rest', 'grants error',
 	qr/unleash_tokens_rest has EXECUTE on unleash_tokens.create_api_token\(jsonb\)/, 'a right too many');
-breaks($node, 'GRANT SELECT ON unleash_tokens.api_token TO authenticator', 'grants error', qr/authenticator has SELECT on unleash_tokens.api_token/, '... of the role that has none');
+breaks($node, 'GRANT SELECT ON unleash_tokens.api_token TO unleash_tokens_authenticator', 'grants error', qr/unleash_tokens_authenticator has SELECT on unleash_tokens.api_token/, '... of the role that has none');
 breaks($node, 'GRANT UPDATE (expires_at) ON unleash_tokens.api_token TO unleash_tokens_admin', 'grants error', qr/unleash_tokens_admin has UPDATE on unleash_tokens.api_token.expires_at/, '... on a column');
 breaks($node, "REVOKE $_", 'grants error', qr/lacks/, "a right too few: $_") foreach 'EXECUTE ON FUNCTION unleash_tokens.doctor() FROM unleash_tokens_admin',
   'SELECT ON unleash_tokens.stat FROM unleash_tokens_admin', 'USAGE ON SCHEMA unleash_tokens FROM unleash_tokens_standby',
   'EXECUTE ON FUNCTION unleash_tokens.rest_read(bytea) FROM unleash_tokens_rest';
-breaks($node, "ALTER ROLE authenticator $_", 'timeouts warning', qr/authenticator has no \w+_timeout/, "no limit of time: $_")
+breaks($node, "ALTER ROLE unleash_tokens_authenticator $_", 'timeouts warning', qr/unleash_tokens_authenticator has no \w+_timeout/, "no limit of time: $_")
   foreach 'RESET statement_timeout', q{SET lock_timeout = '0 s'}, 'IN DATABASE postgres SET idle_in_transaction_session_timeout = 0';
+breaks($node, "ALTER FUNCTION unleash_tokens.rest_read(bytea) $_", 'timeouts warning', qr/rest_read\(bytea\) lost its statement_timeout/, "no limit for a request: $_")
+  foreach 'RESET statement_timeout', 'SET statement_timeout = 0';
+SKIP:
+{
+	skip 'memberships say whether they are inherited from PostgreSQL 16 on', 1 if $node->safe_psql('postgres', 'SHOW server_version_num') < 160000;
+	breaks($node, 'GRANT unleash_tokens_admin TO unleash_tokens_authenticator WITH INHERIT TRUE', 'roles warning',
+		qr/unleash_tokens_authenticator inherits the rights of unleash_tokens_admin/, 'a membership that is inherited');
+}
 
 # ---- Logs ----
 
 my $length = 'log_parameter_max_length';
-breaks($node, "ALTER ROLE authenticator $_", 'parameter_logging warning', qr/authenticator has log_parameter_max_length = /, "parameters may be logged: $_")
-  foreach "RESET $length", "SET $length = -1", "SET $length = '1kB'", "IN DATABASE postgres SET $length = 5", "RESET ALL; ALTER ROLE authenticator SET ${length}_on_error = 0;
-	ALTER ROLE authenticator SET statement_timeout = 1; ALTER ROLE authenticator SET lock_timeout = 1; ALTER ROLE authenticator SET idle_in_transaction_session_timeout = 1";
-breaks($node, "ALTER ROLE authenticator SET ${length}_on_error = -1", 'parameter_logging error', qr/authenticator has log_parameter_max_length_on_error = -1/, 'parameters are logged on error');
-breaks($node, "ALTER ROLE authenticator RESET $length; ALTER ROLE authenticator SET $_", 'parameter_logging error', qr/authenticator has log_parameter_max_length = -1/, "parameters are logged: $_")
+breaks($node, "ALTER ROLE unleash_tokens_authenticator $_", 'parameter_logging warning', qr/unleash_tokens_authenticator has log_parameter_max_length = /, "parameters may be logged: $_")
+  foreach "RESET $length", "SET $length = -1", "SET $length = '1kB'", "IN DATABASE postgres SET $length = 5", "RESET ALL; ALTER ROLE unleash_tokens_authenticator SET ${length}_on_error = 0;
+	ALTER ROLE unleash_tokens_authenticator SET statement_timeout = 1; ALTER ROLE unleash_tokens_authenticator SET lock_timeout = 1; ALTER ROLE unleash_tokens_authenticator SET idle_in_transaction_session_timeout = 1";
+breaks($node, "ALTER ROLE unleash_tokens_authenticator SET ${length}_on_error = -1", 'parameter_logging error', qr/unleash_tokens_authenticator has log_parameter_max_length_on_error = -1/, 'parameters are logged on error');
+breaks($node, "ALTER ROLE unleash_tokens_authenticator RESET $length; ALTER ROLE unleash_tokens_authenticator SET $_", 'parameter_logging error', qr/unleash_tokens_authenticator has log_parameter_max_length = -1/, "parameters are logged: $_")
   foreach q{log_statement = 'all'}, "log_min_duration_statement = '1s'", 'log_min_duration_sample = 0', 'log_transaction_sample_rate = 0.1';
 # the nearer setting counts
-breaks($node, "ALTER ROLE authenticator RESET $length; ALTER DATABASE postgres SET $length = 7", 'parameter_logging warning', qr/authenticator has log_parameter_max_length = 7/,
+breaks($node, "ALTER ROLE unleash_tokens_authenticator RESET $length; ALTER DATABASE postgres SET $length = 7", 'parameter_logging warning', qr/unleash_tokens_authenticator has log_parameter_max_length = 7/,
 	'what the database says counts when the role says nothing');
 foreach my $sql (
 	"ALTER DATABASE postgres SET $length = 7",
 	"ALTER ROLE ALL SET $length = 7",
 	"ALTER ROLE ALL SET ${length}_on_error = 7",
-	"ALTER DATABASE template1 SET $length = 7; ALTER ROLE authenticator IN DATABASE template1 SET $length = 7",
-	"ALTER ROLE authenticator SET $length = 7; ALTER ROLE authenticator IN DATABASE postgres SET $length = '0 kB'",
-	"ALTER ROLE authenticator RESET $length; ALTER ROLE ALL SET $length = 0",
-	"ALTER ROLE authenticator RESET $length; ALTER ROLE ALL SET $length = 7; ALTER DATABASE postgres SET $length = 0",
+	"ALTER DATABASE template1 SET $length = 7; ALTER ROLE unleash_tokens_authenticator IN DATABASE template1 SET $length = 7",
+	"ALTER ROLE unleash_tokens_authenticator SET $length = 7; ALTER ROLE unleash_tokens_authenticator IN DATABASE postgres SET $length = '0 kB'",
+	"ALTER ROLE unleash_tokens_authenticator RESET $length; ALTER ROLE ALL SET $length = 0",
+	"ALTER ROLE unleash_tokens_authenticator RESET $length; ALTER ROLE ALL SET $length = 7; ALTER DATABASE postgres SET $length = 0",
 	"ALTER ROLE unleash_tokens_standby SET $length = 7")
 {
 	is($node->safe_psql('postgres', "BEGIN; $sql; $complaints; ROLLBACK"), '', "nothing wrong: $sql");
@@ -230,7 +238,7 @@ append_to_file($script, "SELECT set_config('request.headers', :key, true);\n");
 sub key_is_logged
 {
 	my $from = -s $node->logfile;
-	$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-D', 'key=4242424242', '-U', 'authenticator', '-f', $script, 'postgres' ], 'a request');
+	$node->command_ok([ 'pgbench', '-n', '-M', 'extended', '-t', '1', '-D', 'key=4242424242', '-U', 'unleash_tokens_authenticator', '-f', $script, 'postgres' ], 'a request');
 	$node->wait_for_log(qr/Query Text: SELECT set_config/, $from);
 	return slurp_file($node->logfile, $from) =~ /4242424242/;
 }
@@ -240,16 +248,16 @@ $node->reload;
 comes_to_complain($node, '', 'auto_explain for all but PostgREST');
 is($node->safe_psql('postgres', q{SELECT detail FROM unleash_tokens.doctor() WHERE check_name = 'auto_explain'}), 'It logs no parameter and no output list.', '... is found');
 ok(!key_is_logged(), '... and writes no parameter');
-breaks($node, 'ALTER ROLE authenticator RESET auto_explain.log_verbose', 'auto_explain error', qr/authenticator has auto_explain.log_verbose = on/, 'a verbose auto_explain');
-$node->safe_psql('postgres', 'ALTER ROLE authenticator RESET auto_explain.log_verbose');
+breaks($node, 'ALTER ROLE unleash_tokens_authenticator RESET auto_explain.log_verbose', 'auto_explain error', qr/unleash_tokens_authenticator has auto_explain.log_verbose = on/, 'a verbose auto_explain');
+$node->safe_psql('postgres', 'ALTER ROLE unleash_tokens_authenticator RESET auto_explain.log_verbose');
 ok(!key_is_logged(), '... which shows no parameter of a plan for all executions');
-$node->safe_psql('postgres', 'ALTER ROLE authenticator RESET plan_cache_mode');
+$node->safe_psql('postgres', 'ALTER ROLE unleash_tokens_authenticator RESET plan_cache_mode');
 ok(key_is_logged(), '... and shows those of a plan for one');
 $node->safe_psql('postgres', slurp_file($roles));
 SKIP:
 {
 	skip 'auto_explain writes parameters from PostgreSQL 16 on', 3 if $node->safe_psql('postgres', 'SHOW server_version_num') < 160000;
-	breaks($node, 'ALTER ROLE authenticator RESET auto_explain.log_parameter_max_length', 'auto_explain error', qr/authenticator has auto_explain.log_parameter_max_length = -1/,
+	breaks($node, 'ALTER ROLE unleash_tokens_authenticator RESET auto_explain.log_parameter_max_length', 'auto_explain error', qr/unleash_tokens_authenticator has auto_explain.log_parameter_max_length = -1/,
 		'auto_explain with parameters');
 }
 breaks($node, 'CREATE ROLE alice LOGIN; GRANT unleash_tokens_admin TO alice', "parameter_logging error\nauto_explain error", qr/alice has auto_explain.log_verbose = on/, '... for another caller');
@@ -271,7 +279,7 @@ foreach (
 	$node->reload;
 	comes_to_complain($node, '', $_->[2]);
 }
-breaks($node, 'ALTER ROLE authenticator SET synchronous_commit = off', 'durability warning', qr/authenticator has synchronous_commit = off/, '... for one role');
+breaks($node, 'ALTER ROLE unleash_tokens_authenticator SET synchronous_commit = off', 'durability warning', qr/unleash_tokens_authenticator has synchronous_commit = off/, '... for one role');
 
 # ---- The tokens ----
 

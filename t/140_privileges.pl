@@ -33,7 +33,7 @@ $node->safe_psql('app', q{
 	GRANT USAGE ON SCHEMA unleash_tokens TO caller;
 	GRANT EXECUTE ON FUNCTION unleash_tokens.validate_api_token(text) TO caller;
 	CREATE ROLE creator CREATEROLE CREATEDB});
-my @roles = qw(authenticator unleash_tokens_rest unleash_tokens_admin unleash_tokens_standby stranger caller dba creator
+my @roles = qw(unleash_tokens_authenticator unleash_tokens_rest unleash_tokens_admin unleash_tokens_standby stranger caller dba creator
   pg_monitor pg_read_all_data pg_write_all_data pg_read_all_settings pg_signal_backend pg_checkpoint);
 my $roles = join ', ', map { "('$_')" } 'public', @roles;
 
@@ -161,7 +161,7 @@ is($wrong, '', 'each role can do what the matrix says, and nothing else');
 my ($tried, $refused) = split /\|/, $node->safe_psql('app', q{SELECT count(*), count(*) FILTER (WHERE outcome = '42501') FROM public.tried});
 diag("$tried attempts, $refused refused");
 cmp_ok($tried, '>', 800, 'many attempts');
-is($node->safe_psql('app', q{SELECT count(*) FROM tried WHERE role IN ('authenticator', 'stranger', 'dba', 'creator') AND outcome <> '42501'}), 0,
+is($node->safe_psql('app', q{SELECT count(*) FROM tried WHERE role IN ('unleash_tokens_authenticator', 'stranger', 'dba', 'creator') AND outcome <> '42501'}), 0,
 	'those that were given nothing get nothing');
 
 # ---- Around the matrix ----
@@ -186,6 +186,30 @@ $node->safe_psql('updated', q{
 	ALTER EXTENSION unleash_tokens UPDATE});
 is($node->safe_psql('updated', q{SELECT status FROM unleash_tokens.doctor() WHERE check_name = 'public_privileges'}), 'ok', 'PUBLIC has nothing after an update under generous defaults');
 
+# A role that was made for something else is left as it is, whatever its name; PostgREST's tutorial makes one "authenticator".
+my $neighbour = q{SELECT concat_ws(' ', rolcanlogin, rolinherit, rolconfig, ARRAY(SELECT roleid::regrole FROM pg_auth_members AS m WHERE m.member = r.oid))
+	FROM pg_roles AS r WHERE rolname = 'authenticator'};
+$node->safe_psql('app', q{CREATE ROLE authenticator LOGIN INHERIT; ALTER ROLE authenticator SET statement_timeout = '1h'});
+my $neighbour_before = $node->safe_psql('app', $neighbour);
+$node->safe_psql('app', slurp_file("$here/../http/roles.sql"));
+is($node->safe_psql('app', $neighbour), $neighbour_before, 'roles.sql changes no role but those with names of ours');
+
+# What the login may become it does not have before, whoever granted it and how.
+my ($inherit, $other) = $node->safe_psql('app', 'SHOW server_version_num') >= 160000 ? ('WITH INHERIT TRUE', 'WITH ADMIN TRUE, INHERIT TRUE') : ('', 'WITH ADMIN OPTION');
+$node->safe_psql('app', qq{
+	ALTER ROLE unleash_tokens_authenticator INHERIT;
+	GRANT unleash_tokens_rest, unleash_tokens_admin TO unleash_tokens_authenticator $inherit;
+	CREATE ROLE granter;
+	GRANT unleash_tokens_admin TO granter WITH ADMIN OPTION;
+	SET ROLE granter;
+	GRANT unleash_tokens_admin TO unleash_tokens_authenticator $other});
+my $has = q{SELECT pg_has_role('unleash_tokens_authenticator', 'unleash_tokens_admin', 'USAGE'), pg_has_role('unleash_tokens_authenticator', 'unleash_tokens_rest', 'USAGE'),
+	pg_has_role('unleash_tokens_authenticator', 'unleash_tokens_admin', 'MEMBER WITH ADMIN OPTION'), pg_has_role('unleash_tokens_authenticator', 'unleash_tokens_admin', 'MEMBER')};
+is($node->safe_psql('app', $has), 't|t|t|t', 'memberships given by hand');
+$node->safe_psql('app', slurp_file("$here/../http/roles.sql"));
+is($node->safe_psql('app', $has), 'f|f|f|t', '... are those of roles.sql after it has run again');
+$node->safe_psql('app', 'DROP ROLE granter; DROP ROLE authenticator');
+
 # roles.sql takes back what was granted by hand
 $node->safe_psql('app', q{
 	GRANT ALL ON SCHEMA unleash_tokens TO unleash_tokens_rest;
@@ -193,7 +217,7 @@ $node->safe_psql('app', q{
 	GRANT ALL ON ALL FUNCTIONS IN SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin;
 	GRANT ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens TO unleash_tokens_admin;
 	ALTER ROLE unleash_tokens_rest LOGIN BYPASSRLS;
-	ALTER ROLE authenticator RESET ALL});
+	ALTER ROLE unleash_tokens_authenticator RESET ALL});
 is($node->safe_psql('app', q{SELECT string_agg(check_name, ' ') FROM unleash_tokens.doctor() WHERE check_name ~ 'roles|grants|timeouts|parameter' AND status <> 'ok'}),
 	'roles grants timeouts parameter_logging', 'granted and set by hand');
 $node->safe_psql('app', slurp_file("$here/../http/roles.sql"));

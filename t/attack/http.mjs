@@ -185,7 +185,7 @@ await test('good requests with damaged bytes, and bytes that are no request', as
 	await tryAll(share(0.1), damaged, unheard);
 	const settled = await poll('nothing is under way', 15000, async () => {
 		const word = await fingerprint();
-		return (await client.query(`SELECT 1 FROM pg_stat_activity WHERE usename = 'authenticator' AND state <> 'idle'`)).rowCount === 0 && word === (await fingerprint()) && word;
+		return (await client.query(`SELECT 1 FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND state <> 'idle'`)).rowCount === 0 && word === (await fingerprint()) && word;
 	});
 	await tryAll(share(0.1), noise, unheard);
 	assert.equal(await fingerprint(), settled, 'bytes that are no request stored something');

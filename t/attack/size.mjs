@@ -90,7 +90,7 @@ for (const [door, refused] of [['SQL', refusedBySql], ['the entry of the REST do
 
 // ---- Through nginx --------------------------------------------------------------------------------------------------
 
-const pids = async () => (await main.query(`SELECT pid FROM pg_stat_activity WHERE usename = 'authenticator' ORDER BY pid`)).rows.map(({ pid }) => pid);
+const pids = async () => (await main.query(`SELECT pid FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' ORDER BY pid`)).rows.map(({ pid }) => pid);
 const workers = async () => (await pids()).map(ownMemory).reduce((most, kB) => Math.max(most, kB), 0);
 
 await test('through nginx: 413 above 102,400 bytes, with a length and in chunks; 400 below', async () => {
@@ -176,12 +176,12 @@ await test('1,000 tokens that are none: no look at a table', async () => {
 });
 
 await test('1,000 tokens that are none as keys of requests: 401 without a look at a table', async () => {
-	const idle = () => poll('the pool is idle', 15000, async () => (await main.query(`SELECT 1 FROM pg_stat_activity WHERE usename = 'authenticator' AND state <> 'idle'`)).rowCount === 0);
+	const idle = () => poll('the pool is idle', 15000, async () => (await main.query(`SELECT 1 FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND state <> 'idle'`)).rowCount === 0);
 	// what backends of the pool have counted so far is known when they are gone
 	const settle = async () => {
 		await idle();
 		const old = await pids();
-		await main.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator'`);
+		await main.query(`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
 		await poll('the backends are gone', 15000, async () => (await pids()).every((pid) => !old.includes(pid)));
 		await poll('there are new ones', 30000, async () => (await send('GET', '/health')).status === 200);
 	};

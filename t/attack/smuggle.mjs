@@ -51,7 +51,7 @@ function answersIn(bytes) {
 }
 
 const exists = async (name) => (await sql(`SELECT count(*) FROM unleash_tokens.api_token WHERE token_name = :'name'`, { name })) !== '0';
-const idle = () => poll('nothing is under way', 15000, async () => (await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND state <> 'idle'`)) === '0');
+const idle = () => poll('nothing is under way', 15000, async () => (await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND state <> 'idle'`)) === '0');
 
 // ---- The shapes -----------------------------------------------------------------------------------------------------
 

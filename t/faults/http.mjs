@@ -152,7 +152,7 @@ if (!serve || serve.code !== undefined) {
 }
 
 // What comes back by itself.
-for (const [what, pattern] of [['a worker of nginx', /^nginx: worker/], ['a backend of PostgREST', /^postgres: authenticator .*(SELECT|idle|BIND|COMMIT|transaction)/]])
+for (const [what, pattern] of [['a worker of nginx', /^nginx: worker/], ['a backend of PostgREST', /^postgres: unleash_tokens_authenticator .*(SELECT|idle|BIND|COMMIT|transaction)/]])
 	await test(`${what} is killed, three times: it comes back by itself, and every 201 holds`, async () => {
 		const load = new Load();
 		for (let round = 0; round < 3; round++) {
@@ -196,13 +196,13 @@ await test('all connections of PostgreSQL are taken: 503 with Retry-After, and i
 		BEGIN
 			LOOP
 				PERFORM pg_stat_clear_snapshot();
-				PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'authenticator';
+				PERFORM pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator';
 				BEGIN
 					n := n + 1;
 					PERFORM public.dblink_connect('taken' || n, 'host=${env.PGHOST} port=${env.PGPORT} dbname=${env.PGDATABASE} user=${env.PGUSER}');
 				EXCEPTION WHEN sqlclient_unable_to_establish_sqlconnection THEN
 					PERFORM pg_stat_clear_snapshot();
-					EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'authenticator');
+					EXIT WHEN NOT EXISTS (SELECT FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator');
 				END;
 			END LOOP;
 		END $$;

@@ -106,8 +106,8 @@ await test('the files of the database hold no secret: tables, indexes, WAL', asy
 await test('control: without the settings of roles.sql the same log would hold the key', async () => {
 	const key = `${run}-key-without-roles-sql`;
 	assert.ok(!read('postgresql').includes(key));
-	await sql('ALTER ROLE authenticator RESET log_parameter_max_length');
-	await sql('ALTER ROLE authenticator RESET log_error_verbosity');
+	await sql('ALTER ROLE unleash_tokens_authenticator RESET log_parameter_max_length');
+	await sql('ALTER ROLE unleash_tokens_authenticator RESET log_error_verbosity');
 	try {
 		await reconnect();
 		await poll('the key is logged', 10000, async () => {
@@ -115,8 +115,8 @@ await test('control: without the settings of roles.sql the same log would hold t
 			return read('postgresql').includes(key);
 		});
 	} finally {
-		await sql('ALTER ROLE authenticator SET log_parameter_max_length = 0');
-		await sql('ALTER ROLE authenticator SET log_error_verbosity = terse');
+		await sql('ALTER ROLE unleash_tokens_authenticator SET log_parameter_max_length = 0');
+		await sql('ALTER ROLE unleash_tokens_authenticator SET log_error_verbosity = terse');
 		await reconnect();
 	}
 });

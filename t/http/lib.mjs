@@ -391,12 +391,12 @@ export function sql(statement, values = {}) {
 // How many requests wait for a lock.  A transaction sees one state of pg_stat_activity, unless it asks for another.
 export async function waiting() {
 	await sql('SELECT pg_stat_clear_snapshot()');
-	return Number(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`));
+	return Number(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND wait_event_type = 'Lock'`));
 }
 
 export async function cancelWaiting() {
 	await sql('SELECT pg_stat_clear_snapshot()');
-	await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'authenticator' AND wait_event_type = 'Lock'`);
+	await sql(`SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND wait_event_type = 'Lock'`);
 }
 
 export async function validate(secret) {

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 
 import {
-	SECRET, TOKENS, TOKEN_KEYS, assert, assertNothingStored, assertStatus, create, env, finish, minimal, rest, root, run,
+	SECRET, TOKENS, TOKEN_KEYS, assert, assertNothingStored, assertStatus, create, env, finish, minimal, poll, rest, root, run,
 	send, sql, stored, test, useEnv, validate,
 } from './lib.mjs';
 
@@ -106,7 +106,7 @@ const wrong = {
 	'a JWT that is not valid yet': key({ role: 'unleash_tokens_admin', nbf: now + 3600 }),
 	'a JWT without a role': key({ sub: 'x' }),
 	'a JWT for the anonymous role': key({ role: 'unleash_tokens_rest' }),
-	'a JWT for authenticator': key({ role: 'authenticator' }),
+	'a JWT for unleash_tokens_authenticator': key({ role: 'unleash_tokens_authenticator' }),
 	'a JWT for the superuser': key({ role: 'postgres' }),
 	'a JWT for a role that is not there': key({ role: 'none such' }),
 	'a JWT for a role of PostgreSQL': key({ role: 'pg_read_all_data' }),
@@ -180,22 +180,63 @@ await test('roles.sql takes back what was granted before', async () => {
 		UNION ALL SELECT string_agg(concat_ws(' ', oid::regprocedure, proacl), E'\n' ORDER BY oid) FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
 		UNION ALL SELECT nspacl::text FROM pg_namespace WHERE nspname = 'unleash_tokens'
 		UNION ALL SELECT string_agg(concat_ws(' ', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, ARRAY(SELECT unnest(rolconfig) ORDER BY 1)), E'\n' ORDER BY rolname)
-			FROM pg_roles WHERE rolname = 'authenticator' OR rolname LIKE 'unleash%'`);
+			FROM pg_roles WHERE rolname = 'unleash_tokens_authenticator' OR rolname LIKE 'unleash%'`);
 	const before = await rights();
 	const roles = 'unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby';
 	for (const grant of [`GRANT CREATE ON SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL TABLES IN SCHEMA unleash_tokens TO ${roles}`,
 		`GRANT ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL ROUTINES IN SCHEMA unleash_tokens TO ${roles}`,
-		'ALTER ROLE authenticator SUPERUSER INHERIT CREATEROLE CREATEDB REPLICATION BYPASSRLS', 'ALTER ROLE unleash_tokens_rest SUPERUSER LOGIN BYPASSRLS',
-		'ALTER ROLE unleash_tokens_admin LOGIN CREATEROLE', 'ALTER ROLE authenticator RESET log_parameter_max_length', `ALTER ROLE authenticator SET statement_timeout = '1h'`])
+		'ALTER ROLE unleash_tokens_authenticator SUPERUSER INHERIT CREATEROLE CREATEDB REPLICATION BYPASSRLS', 'ALTER ROLE unleash_tokens_rest SUPERUSER LOGIN BYPASSRLS',
+		'ALTER ROLE unleash_tokens_admin LOGIN CREATEROLE', 'ALTER ROLE unleash_tokens_authenticator RESET log_parameter_max_length', `ALTER ROLE unleash_tokens_authenticator SET statement_timeout = '1h'`])
 		await sql(grant);
 	assert.notEqual(await rights(), before);
 	await sql(`\\i '${path.join(root, 'http/roles.sql')}'`);
 	assert.equal((await rights()).split('\n').sort().join('\n'), before.split('\n').sort().join('\n'));
 });
 
+await test('settings that others give the login steer nothing: what is answered is stored', async () => {
+	const settings = { 'pgrst.db_tx_end': 'rollback', 'pgrst.db_schemas': 'public', 'pgrst.db_anon_role': 'postgres', 'pgrst.openapi_mode': 'ignore-privileges' };
+	// what PostgREST reads it has read when it sees a function made later
+	const reloaded = async (name) => {
+		await sql(`CREATE FUNCTION unleash_tokens.${name}() RETURNS int LANGUAGE sql RETURN 1; GRANT EXECUTE ON FUNCTION unleash_tokens.${name}() TO unleash_tokens_admin; NOTIFY pgrst, 'reload config'; NOTIFY pgrst, 'reload schema'`);
+		await poll('PostgREST has read everything again', 20000, async () => {
+			const seen = await rest('GET', `/rpc/${name}`, admin);
+			return seen.status === 200 || seen.status === 406;
+		});
+	};
+	try {
+		for (const [name, value] of Object.entries(settings)) await sql(`ALTER ROLE unleash_tokens_authenticator SET ${name} = '${value}'`);
+		await reloaded('steered');
+		const answer = await create();
+		assertStatus(answer, 201);
+		assert.ok(await validate(answer.json.secret), 'a secret was shown, and not stored');
+		assertStatus(await send('GET', '/health'), 200);
+	} finally {
+		for (const name of Object.keys(settings)) await sql(`ALTER ROLE unleash_tokens_authenticator RESET ${name}`);
+		await reloaded('unsteered');
+		await sql('DROP FUNCTION unleash_tokens.steered(); DROP FUNCTION unleash_tokens.unsteered()');
+	}
+});
+
+await test('a request has the limit of its entry, whatever the login has, which reads the catalog with it', async () => {
+	const login = await sql(`SELECT substr(c, 19)::interval > '1 minute' FROM pg_roles, unnest(rolconfig) AS c WHERE rolname = 'unleash_tokens_authenticator' AND c LIKE 'statement_timeout=%'`);
+	assert.equal(login, 't');
+	await sql(`ALTER FUNCTION unleash_tokens.rest_api(bytea) SET statement_timeout = '1ms'; NOTIFY pgrst, 'reload schema'`);
+	try {
+		await sql('BEGIN; LOCK TABLE unleash_tokens.api_token');
+		await poll('a request that waits is refused long before lock_timeout', 20000, async () => {
+			const start = Date.now();
+			return (await create()).status === 503 && Date.now() - start < 3000;
+		});
+	} finally {
+		await sql('ROLLBACK');
+		await sql(`ALTER FUNCTION unleash_tokens.rest_api(bytea) SET statement_timeout = '10s'; NOTIFY pgrst, 'reload schema'`);
+	}
+	await poll('it works again', 20000, async () => (await create()).status === 201);
+});
+
 await test('anonymous: the privileges are those of the REST entries and no more', async () => {
 	const list = (query) => sql(`SELECT string_agg(x, ' ' ORDER BY x) FROM (${query}) AS s(x)`);
-	for (const role of ['unleash_tokens_rest', 'authenticator', 'public']) {
+	for (const role of ['unleash_tokens_rest', 'unleash_tokens_authenticator', 'public']) {
 		const callable = await list(`SELECT proname || '(' || pg_get_function_identity_arguments(oid) || ')' FROM pg_proc
 			WHERE pronamespace = 'unleash_tokens'::regnamespace AND has_function_privilege('${role}', oid, 'EXECUTE')`);
 		assert.equal(callable, role === 'unleash_tokens_rest' ? 'rest_api() rest_api(bytea) rest_read(bytea)' : '', role);

@@ -59,7 +59,7 @@ await test('status and headers of one request do not show in the next: 600 in a 
 
 await test('no request leaves a transaction open', async () => {
 	await Promise.all(Array.from({ length: 20 }, () => create()));
-	assert.equal(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'authenticator' AND state LIKE '%transaction%'`), '0');
+	assert.equal(await sql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator' AND state LIKE '%transaction%'`), '0');
 });
 
 // ---- HEAD -----------------------------------------------------------------------------------------------------------
@@ -253,7 +253,7 @@ async function withoutDatabase(during) {
 	await sql('SELECT 1');
 	await rename(socket, `${socket}.away`);
 	try {
-		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'authenticator'`);
+		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
 		await during();
 	} finally {
 		await rename(`${socket}.away`, socket);

@@ -206,7 +206,7 @@ async function useBySql(client) {
 await test('over SQL: tokens are made, used, changed, imported, deleted and mistyped, by bind parameters', async () => {
 	await useBySql(app);
 	// as PostgREST does it
-	const other = await connect('authenticator');
+	const other = await connect('unleash_tokens_authenticator');
 	await other.query('SET ROLE unleash_tokens_admin');
 	await useBySql(other);
 	await other.end();

@@ -134,7 +134,7 @@ export async function failBehindTheGateway(canary) {
 	await away(env.PGRST_SOCKET, () => Promise.all(Array.from({ length: 100 }, (_, i) =>
 		send(i % 2 ? 'PUT' : 'GET', `${TOKENS}/${secret}`, keyed(), i % 2 ? '{}' : undefined))));
 	await away(path.join(env.PGHOST, `.s.PGSQL.${env.PGPORT}`), async () => {
-		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'authenticator'`);
+		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
 		await poll('the database is missed', 15000, async () => (await send('GET', '/health')).status === 503);
 		for (let i = 0; i < 3; i++) await send('PUT', `${TOKENS}/${secret}`, keyed(), '{}');
 		await create();
@@ -147,6 +147,6 @@ export const worksAgain = () => poll('it works again', 60000, async () => (await
 
 // New connections take the settings of their role.
 export async function reconnect() {
-	await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'authenticator'`);
+	await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
 	await worksAgain();
 }
