@@ -13,7 +13,7 @@ REGRESS = install create batch lifetime refusals validate change import rest sco
 ISOLATION = limit-race project-removed project-renamed project-truncated \
 	environment-removed environment-renamed environment-truncated \
 	last-two-projects event-scope validate-now
-ISOLATION_OPTS = --load-extension=pgcrypto --load-extension=unleash_tokens
+ISOLATION_OPTS = --load-extension=unleash_tokens
 TAP_TESTS = 1
 EXTRA_CLEAN = output_iso tmp_check tmp_check_iso results regression.diffs regression.out
 

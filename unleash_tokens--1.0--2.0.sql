@@ -249,10 +249,14 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 	(SELECT format('Version %s, as the files.', extversion) FROM pg_extension WHERE extname = 'unleash_tokens'),
 	'Run ALTER EXTENSION unleash_tokens UPDATE, then http/roles.sql.'),
 
+	-- it signs for others; nothing of ours may hang on it
 	('pgcrypto', 'error', ARRAY(
-		SELECT 'the extension pgcrypto is missing' WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcrypto')),
-	(SELECT format('Version %s in the schema %I.', extversion, extnamespace::regnamespace::text) FROM pg_extension WHERE extname = 'pgcrypto'),
-	'Run CREATE EXTENSION pgcrypto; any schema will do.'),
+		SELECT format('the tables depend on %s', pg_describe_object(d.refclassid, d.refobjid, 0))
+		FROM pg_depend AS d JOIN pg_extension AS e ON d.classid = 'pg_extension'::regclass AND d.objid = e.oid
+		WHERE e.extname = 'unleash_tokens' AND d.refclassid = 'pg_extension'::regclass),
+	coalesce((SELECT format('Version %s in the schema %s.', extversion, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'pgcrypto'),
+		'It is not installed; tokens do not need it.'),
+	'Whoever drops that extension or its schema with CASCADE drops the tokens: run ALTER EXTENSION unleash_tokens UPDATE.'),
 
 	('owners', 'error', ARRAY(
 		SELECT format('%s is owned by %I, no superuser', pg_describe_object(o.classid, o.objid, 0), r.rolname)

@@ -1,7 +1,7 @@
 /* unleash_tokens--2.0.sql */
 
 -- complain if script is sourced in psql, rather than via CREATE EXTENSION
-\echo Use "CREATE EXTENSION unleash_tokens CASCADE" to load this file. \quit
+\echo Use "CREATE EXTENSION unleash_tokens" to load this file. \quit
 
 -- ===========================================================================
 -- The schema must be ours alone: objects that somebody else put there before
@@ -595,10 +595,14 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 	(SELECT format('Version %s, as the files.', extversion) FROM pg_extension WHERE extname = 'unleash_tokens'),
 	'Run ALTER EXTENSION unleash_tokens UPDATE, then http/roles.sql.'),
 
+	-- it signs for others; nothing of ours may hang on it
 	('pgcrypto', 'error', ARRAY(
-		SELECT 'the extension pgcrypto is missing' WHERE NOT EXISTS (SELECT FROM pg_extension WHERE extname = 'pgcrypto')),
-	(SELECT format('Version %s in the schema %I.', extversion, extnamespace::regnamespace::text) FROM pg_extension WHERE extname = 'pgcrypto'),
-	'Run CREATE EXTENSION pgcrypto; any schema will do.'),
+		SELECT format('the tables depend on %s', pg_describe_object(d.refclassid, d.refobjid, 0))
+		FROM pg_depend AS d JOIN pg_extension AS e ON d.classid = 'pg_extension'::regclass AND d.objid = e.oid
+		WHERE e.extname = 'unleash_tokens' AND d.refclassid = 'pg_extension'::regclass),
+	coalesce((SELECT format('Version %s in the schema %s.', extversion, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'pgcrypto'),
+		'It is not installed; tokens do not need it.'),
+	'Whoever drops that extension or its schema with CASCADE drops the tokens: run ALTER EXTENSION unleash_tokens UPDATE.'),
 
 	('owners', 'error', ARRAY(
 		SELECT format('%s is owned by %I, no superuser', pg_describe_object(o.classid, o.objid, 0), r.rolname)

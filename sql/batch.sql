@@ -2,7 +2,8 @@
 -- create_api_tokens(): many tokens at once, all or none.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
 RESET client_min_messages;
 \set VERBOSITY default
 \set SHOW_CONTEXT never

@@ -3,7 +3,7 @@
 -- goes unnoticed: what is printed is what users and PostgREST rely on.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 \pset null ''
 

@@ -3,7 +3,8 @@
 -- token by selector or by full secret, and says in an event what it did.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
 RESET client_min_messages;
 \pset null '(null)'
 \set VERBOSITY default

@@ -6,7 +6,8 @@
 -- Nothing outside ASCII is printed: the output is the same in all of them.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
 DROP DATABASE IF EXISTS regress_unleash_latin1;
 DROP DATABASE IF EXISTS regress_unleash_sql_ascii;
 DROP DATABASE IF EXISTS regress_unleash_euc_jp;
@@ -42,7 +43,8 @@ ROLLBACK;
 --
 \c regress_unleash_latin1
 SET client_min_messages = warning;
-CREATE EXTENSION unleash_tokens CASCADE;
+CREATE EXTENSION unleash_tokens;
+CREATE EXTENSION pgcrypto;
 :make;
 INSERT INTO unleash_tokens.project (id) VALUES (U&'stra\00DFe'), (U&'\00C0\00E9');
 INSERT INTO unleash_tokens.environment (name) VALUES (U&'\00FF');
@@ -64,7 +66,8 @@ SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tok
 \c regress_unleash_sql_ascii
 SET client_min_messages = warning;
 SET client_encoding = 'SQL_ASCII';
-CREATE EXTENSION unleash_tokens CASCADE;
+CREATE EXTENSION unleash_tokens;
+CREATE EXTENSION pgcrypto;
 :make;
 INSERT INTO unleash_tokens.project (id) VALUES (E'\xE6\x97\xA5\xE6\x9C\xAC'), (E'stra\xC3\x9Fe');
 INSERT INTO unleash_tokens.environment (name) VALUES (E'\xF0\x9F\x98\x80');
@@ -85,7 +88,8 @@ SELECT unleash_tokens.validate_api_token(E'\xE9');
 --
 \c regress_unleash_euc_jp
 SET client_min_messages = warning;
-CREATE EXTENSION unleash_tokens CASCADE;
+CREATE EXTENSION unleash_tokens;
+CREATE EXTENSION pgcrypto;
 :make;
 INSERT INTO unleash_tokens.project (id) VALUES (U&'\65E5\672C');
 INSERT INTO unleash_tokens.environment (name) VALUES (U&'\30C6\30B9\30C8');
@@ -126,7 +130,7 @@ SELECT count(*) AS tokens FROM unleash_tokens.api_token;
 \c regress_unleash_mule
 SET client_min_messages = warning;
 SET client_encoding = 'MULE_INTERNAL';
-CREATE EXTENSION unleash_tokens CASCADE;
+CREATE EXTENSION unleash_tokens;
 \set VERBOSITY terse
 INSERT INTO unleash_tokens.project (id) VALUES ('plain'), (E'stra\x81\xDFe');
 SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "n", "project": "plain"}') ->> 'secret' AS secret \gset

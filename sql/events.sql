@@ -3,7 +3,7 @@
 -- and without what must stay secret.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 \pset null '(null)'
 \set VERBOSITY sqlstate
 \set ON_ERROR_ROLLBACK on

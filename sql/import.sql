@@ -3,7 +3,7 @@
 -- digests are kept, and a second run changes nothing.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 \pset null '(null)'
 \set VERBOSITY default

@@ -3,7 +3,7 @@
 -- and t/.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 \set VERBOSITY default
 \set SHOW_CONTEXT never

@@ -1,6 +1,6 @@
 -- Plans are kept for the session, those of foreign keys too: one made for a small table must be good for a large one.
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 DELETE FROM unleash_tokens.api_token;
 DELETE FROM unleash_tokens.project WHERE id <> 'default';
 VACUUM ANALYZE unleash_tokens.api_token, unleash_tokens.api_token_project, unleash_tokens.project, unleash_tokens.environment;

@@ -2,7 +2,7 @@
 -- Who may do what: PUBLIC nothing at all, everybody else what was granted.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 \set VERBOSITY sqlstate
 \set SHOW_CONTEXT never
 \set ON_ERROR_ROLLBACK on

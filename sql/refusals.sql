@@ -2,7 +2,7 @@
 -- The one table of refusals, and the page that is made from it.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 
 -- A refusal is known by its message: there are no two of the same.

@@ -3,7 +3,7 @@
 -- made gives way to the same one out of a dump.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 \pset null '(null)'
 \set VERBOSITY sqlstate

@@ -4,7 +4,7 @@
 -- this is tested in t/http.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 RESET client_min_messages;
 \pset null '(null)'
 \set VERBOSITY default

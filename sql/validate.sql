@@ -3,7 +3,8 @@
 -- refused the same way.
 --
 SET client_min_messages = warning;
-CREATE EXTENSION IF NOT EXISTS unleash_tokens CASCADE;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
+CREATE EXTENSION IF NOT EXISTS pgcrypto;
 RESET client_min_messages;
 \pset null '(null)'
 

@@ -22,7 +22,7 @@ $node->start;
 # and pgbench does the whole transaction again.
 $node->safe_psql(
 	'postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
 	INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b');
 	CREATE TABLE outcome (made boolean, secret text);
 	CREATE FUNCTION attempt() RETURNS void LANGUAGE plpgsql AS $$

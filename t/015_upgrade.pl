@@ -75,7 +75,7 @@ my $catalogs = q{
 
 $node->safe_psql('postgres', 'CREATE DATABASE fresh');
 $node->safe_psql('postgres', 'CREATE DATABASE upgraded');
-$node->safe_psql('fresh', 'CREATE EXTENSION unleash_tokens CASCADE');
+$node->safe_psql('fresh', 'CREATE EXTENSION unleash_tokens');
 $node->safe_psql('upgraded', q{CREATE EXTENSION pgcrypto; CREATE EXTENSION unleash_tokens VERSION '1.0'; ALTER EXTENSION unleash_tokens UPDATE});
 
 my @fresh = split /\n/, $node->safe_psql('fresh', $catalogs);

@@ -106,7 +106,7 @@ my %ways = (
 	'data only' => sub {
 		my ($from, $to, $file) = @_;
 		$node->safe_psql($to,
-			'CREATE EXTENSION unleash_tokens CASCADE; CREATE TABLE public.kept (secret text);'
+			'CREATE EXTENSION unleash_tokens; CREATE TABLE public.kept (secret text);'
 		);
 		run_log(
 			[
@@ -117,7 +117,7 @@ my %ways = (
 	'data only, as inserts' => sub {
 		my ($from, $to, $file) = @_;
 		$node->safe_psql($to,
-			'CREATE EXTENSION unleash_tokens CASCADE; CREATE TABLE public.kept (secret text);'
+			'CREATE EXTENSION unleash_tokens; CREATE TABLE public.kept (secret text);'
 		);
 		run_log(
 			[
@@ -144,7 +144,7 @@ foreach my $source (sort keys %sources)
 	$node->safe_psql('postgres', "CREATE DATABASE $from");
 	$node->safe_psql(
 		$from, qq{
-		CREATE EXTENSION unleash_tokens CASCADE;
+		CREATE EXTENSION unleash_tokens;
 		CREATE TABLE public.kept (secret text);
 		$changes});
 	my $before = $node->safe_psql($from, $contents);

@@ -20,7 +20,8 @@ $node->start;
 
 $node->safe_psql(
 	'postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
+	CREATE EXTENSION pgcrypto;
 	INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b:c.v2_d'), ('é😀');
 	CREATE TABLE kept AS
 		SELECT i, unleash_tokens.create_api_token(jsonb_build_object('tokenName', 'n' || i) || body) ->> 'secret' AS secret

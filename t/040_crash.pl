@@ -18,7 +18,7 @@ $node->append_conf('postgresql.conf', 'restart_after_crash = on');
 $node->start;
 $node->safe_psql(
 	'postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
 	INSERT INTO unleash_tokens.project (id) VALUES ('a');});
 
 my $make = q{SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "n", "project": "a"}') ->> 'secret';};

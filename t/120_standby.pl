@@ -154,7 +154,7 @@ foreach my $database ('postgres', $strange)
 {
 	my $quoted = $database =~ s/"/""/gr;
 	$primary->safe_psql('postgres', qq{CREATE DATABASE "$quoted"}) if $database ne 'postgres';
-	$primary->safe_psql($database, 'SET client_min_messages = warning; CREATE EXTENSION unleash_tokens CASCADE');
+	$primary->safe_psql($database, 'SET client_min_messages = warning; CREATE EXTENSION unleash_tokens');
 	$primary->safe_psql($database, slurp_file($roles));
 }
 $primary->safe_psql('postgres', q{INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b')});

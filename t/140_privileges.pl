@@ -23,7 +23,7 @@ $node->init;
 $node->append_conf('postgresql.conf', "shared_preload_libraries = 'unleash_tokens'\n");
 $node->start;
 $node->safe_psql('postgres', 'CREATE ROLE dba; CREATE DATABASE app OWNER dba');
-$node->safe_psql('app', 'CREATE EXTENSION unleash_tokens CASCADE');
+$node->safe_psql('app', 'CREATE EXTENSION unleash_tokens');
 $node->safe_psql('app', slurp_file("$here/../http/roles.sql"));
 
 # A caller that was given one function; one that may make roles; the server's own.

@@ -25,7 +25,7 @@ $node->append_conf('postgresql.conf', "$_\n") foreach "shared_preload_libraries 
   'unleash_tokens.flush_interval = 1', 'restart_after_crash = on';
 $node->start;
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
 	INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b');
 	CREATE FUNCTION wait() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(3600); RETURN NULL; END $$});
 

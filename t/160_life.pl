@@ -189,7 +189,7 @@ $node->safe_psql('source', $furnish);
 $node->safe_psql('source', q{CREATE PUBLICATION tokens FOR TABLE unleash_tokens.project, unleash_tokens.environment,
 	unleash_tokens.api_token, unleash_tokens.api_token_project, unleash_tokens.api_token_event});
 $subscriber->safe_psql('postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
 	DELETE FROM unleash_tokens.project; DELETE FROM unleash_tokens.environment});
 my $to_source = $node->connstr('source') =~ s/'/''/gr;
 $subscriber->safe_psql('postgres', "CREATE SUBSCRIPTION tokens CONNECTION '$to_source' PUBLICATION tokens");

@@ -27,7 +27,7 @@ sub new_server
 	  "shared_preload_libraries = 'unleash_tokens'",
 	  'unleash_tokens.flush_interval = 3600', 'autovacuum = off', @settings;
 	$node->start;
-	$node->safe_psql('postgres', 'CREATE EXTENSION unleash_tokens CASCADE');
+	$node->safe_psql('postgres', 'CREATE EXTENSION unleash_tokens');
 	return $node;
 }
 

@@ -46,7 +46,7 @@ export async function makeDatabase(name, encoding = 'UTF8') {
 	await server.query(`CREATE DATABASE ${name} TEMPLATE template0 ENCODING '${encoding}' LOCALE_PROVIDER libc LOCALE 'C'`);
 	await disconnect(server);
 	const client = await connect(name);
-	await client.query('SET client_min_messages = warning; CREATE EXTENSION unleash_tokens CASCADE; RESET client_min_messages');
+	await client.query('SET client_min_messages = warning; CREATE EXTENSION unleash_tokens; RESET client_min_messages');
 	await client.query(readFileSync(path.join(root, 'http/roles.sql'), 'utf8'));
 	return client;
 }

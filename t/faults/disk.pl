@@ -76,7 +76,7 @@ $node->start;
 mkdir "$disk/space" or die "could not make $disk/space: $!";
 $node->safe_psql('postgres', "CREATE TABLESPACE small LOCATION '$disk/space'");
 $node->safe_psql('postgres', 'CREATE DATABASE small TABLESPACE small');
-$node->safe_psql('small', q{CREATE EXTENSION unleash_tokens CASCADE; INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b')});
+$node->safe_psql('small', q{CREATE EXTENSION unleash_tokens; INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b')});
 my @secrets = split /\n/, $node->safe_psql('small',
 	q{SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "before"}') ->> 'secret' FROM generate_series(1, 50)});
 
@@ -122,7 +122,7 @@ mkdir "$disk/wal" or die "could not make $disk/wal: $!";
 $node->init(extra => [ '--waldir', "$disk/wal/pg_wal", '--wal-segsize', '1' ]);
 $node->append_conf('postgresql.conf', "$_\n") foreach @settings, 'min_wal_size = 2MB', 'max_wal_size = 1GB', 'wal_recycle = off', 'checkpoint_timeout = 1h', 'full_page_writes = on';
 $node->start;
-$node->safe_psql('postgres', q{CREATE EXTENSION unleash_tokens CASCADE; INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b'); CHECKPOINT});
+$node->safe_psql('postgres', q{CREATE EXTENSION unleash_tokens; INSERT INTO unleash_tokens.project (id) VALUES ('a'), ('b'); CHECKPOINT});
 @secrets = split /\n/, $node->safe_psql('postgres',
 	q{SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "before"}') ->> 'secret' FROM generate_series(1, 50)});
 

@@ -31,7 +31,7 @@ $node->start;
 # Unknown ones of every shape: those of tokens that are deleted, mistyped ones,
 # another's two forms, and rubbish.
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE EXTENSION unleash_tokens;
 	CREATE TABLE secret AS SELECT i AS id, unleash_tokens.create_api_token('{"type": "client", "tokenName": "good"}') ->> 'secret' AS secret
 		FROM generate_series(1, 1000) AS i;
 	CREATE TABLE bad AS SELECT i AS id, unleash_tokens.create_api_token('{"type": "client", "tokenName": "gone"}') ->> 'secret' AS secret
