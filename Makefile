@@ -8,11 +8,11 @@ MODULE_big = unleash_tokens
 OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
-REGRESS = install create batch lifetime refusals validate change import rest scope registry limit encoding \
+REGRESS = install create batch lifetime refusals validate lookup change import rest scope registry limit encoding \
 	events privileges catalog plans property
 ISOLATION = limit-race project-removed project-renamed project-truncated \
 	environment-removed environment-renamed environment-truncated \
-	last-two-projects event-scope validate-now
+	last-two-projects event-scope validate-now locked-then-deleted rewritten
 ISOLATION_OPTS = --load-extension=unleash_tokens
 TAP_TESTS = 1
 EXTRA_CLEAN = output_iso tmp_check tmp_check_iso results regression.diffs regression.out

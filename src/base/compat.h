@@ -48,4 +48,13 @@
  */
 #define UT_DATABASE_INVALID (-2)
 
+/* 18 counts the searches of an index, where somebody wants to know. */
+#if PG_VERSION_NUM >= 180000
+#define ut_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, NULL, nkeys, 0)
+#else
+#define ut_index_beginscan(heap, index, snapshot, nkeys) \
+	index_beginscan(heap, index, snapshot, nkeys, 0)
+#endif
+
 #endif							/* UT_COMPAT_H */

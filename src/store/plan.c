@@ -18,18 +18,16 @@
 #include "utils/builtins.h"
 #include "utils/snapmgr.h"
 
+#include "store/latest.h"
 #include "store/plan.h"
 #include "store/version.h"
 
 #define MAX_ARGS 12
 
-/* The columns of UtToken as enum UtTokenColumn has them, then its projects. */
+/* As enum UtTokenColumn has them; what a token reaches is read by read.c. */
 #define TOKEN_COLUMNS \
 	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
-	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, CASE WHEN t.all_projects THEN NULL ELSE ARRAY(" \
-	"SELECT p.project FROM unleash_tokens.api_token_project AS p " \
-	"JOIN unleash_tokens.project AS r ON r.id = p.project " \
-	"WHERE p.selector = t.selector ORDER BY p.ord) END "
+	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias "
 
 /* The tokens that expire later than so many seconds after they were made. */
 #define LONGER \
@@ -80,22 +78,8 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT " TOKEN_COLUMNS ", u.ord FROM unnest($1) WITH ORDINALITY AS u (verifier, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.verifier = u.verifier AND t.by_verifier",
 	1, {BYTEAARRAYOID}},
-
-	/*
-	 * TOKEN_COLUMNS, but with one join for the scopes of all: a subquery for
-	 * each token costs most of a list, and more than its share where
-	 * api_token_project is small enough to be scanned each time.
-	 */
 	[UT_PLAN_LIST] = {
-		"SELECT t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, "
-		"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, "
-		"CASE WHEN NOT t.all_projects THEN coalesce(s.projects, ARRAY[]::text[]) END "
-		"FROM unleash_tokens.api_token AS t LEFT JOIN ("
-		"SELECT p.selector, array_agg(p.project ORDER BY p.ord) AS projects "
-		"FROM unleash_tokens.api_token_project AS p "
-		"JOIN unleash_tokens.project AS r ON r.id = p.project GROUP BY p.selector"
-		") AS s ON s.selector = t.selector AND NOT t.all_projects "
-		"ORDER BY t.created_at, t.selector",
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t ORDER BY t.created_at, t.selector",
 	0, {0}},
 	[UT_PLAN_LIST_BY_NAME] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
@@ -173,7 +157,7 @@ static const Statement statements[UT_PLANS] = {
 		"ORDER BY selector FOR UPDATE",
 	0, {0}},
 	[UT_PLAN_FIND_SCOPELESS] = {
-		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+		"SELECT t.selector FROM unleash_tokens.api_token AS t "
 		"WHERE NOT t.all_projects AND ($1 IS NULL OR t.selector = ANY ($1)) "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p "
 		"WHERE p.selector = t.selector) ORDER BY t.selector",
@@ -225,6 +209,14 @@ ut_store_close(void)
 		elog(ERROR, "could not finish SPI");
 }
 
+/* As SPI_execute_snapshot; by the usual rules without a snapshot. */
+static int
+run_under(UtPlan plan, Datum *values, const char *nulls, Snapshot snapshot)
+{
+	return SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot, InvalidSnapshot,
+								snapshot != InvalidSnapshot, true, 0);
+}
+
 /*
  * Plans are kept for the session, those of foreign keys too, and one that was
  * made while a table was small would read it whole when it has grown.  So what
@@ -233,38 +225,85 @@ ut_store_close(void)
 uint64
 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
 {
-	Snapshot	snapshot = view == UT_VIEW_USUAL ? InvalidSnapshot : GetLatestSnapshot();
+	UtLatest	latest = {.snapshot = InvalidSnapshot};
 	bool		usual = enable_seqscan;
 	int			result;
 
+	if (view == UT_VIEW_LATEST)
+		ut_latest_open(&latest, UT_BY_STATEMENT);
 	enable_seqscan = usual && !statements[plan].by_key;
 	PG_TRY();
 	{
-		result = SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot,
-									  InvalidSnapshot, view == UT_VIEW_LATEST_READ, true, 0);
+		result = run_under(plan, values, nulls, latest.snapshot);
 	}
 	PG_FINALLY();
 	{
 		enable_seqscan = usual;
 	}
 	PG_END_TRY();
+	if (view == UT_VIEW_LATEST)
+		ut_latest_close(&latest);
 	if (result < 0)
 		elog(ERROR, "could not run statement %d: %s", (int) plan,
 			 SPI_result_code_string(result));
 	return SPI_processed;
 }
 
-Portal
-ut_store_open_cursor(UtPlan plan, Datum *values)
+/* Where rows go without being kept. */
+typedef struct Receiver
 {
-	bool		usual = enable_seqscan;
-	Portal		portal;
+	DestReceiver base;
+	UtRowVisitor visitor;
+	void	   *arg;
+} Receiver;
 
-	PushActiveSnapshot(GetLatestSnapshot());
+static bool
+receive_row(TupleTableSlot *row, DestReceiver *self)
+{
+	Receiver   *receiver = (Receiver *) self;
+
+	return receiver->visitor(row, receiver->arg);
+}
+
+static void
+start_receiving(DestReceiver *self, int operation, TupleDesc desc)
+{
+}
+
+static void
+end_receiving(DestReceiver *self)
+{
+}
+
+static ParamListInfo
+make_params(const Statement *statement, Datum *values)
+{
+	ParamListInfo params = makeParamList(statement->nargs);
+
+	for (int i = 0; i < statement->nargs; i++)
+	{
+		params->params[i].value = values[i];
+		params->params[i].isnull = false;
+		params->params[i].pflags = PARAM_FLAG_CONST;
+		params->params[i].ptype = statement->argtypes[i];
+	}
+	return params;
+}
+
+void
+ut_store_visit_rows(UtPlan plan, Datum *values, Snapshot snapshot, UtRowVisitor visitor, void *arg)
+{
+	Receiver	receiver = {{receive_row, start_receiving, end_receiving, end_receiving, DestNone}, visitor, arg};
+	SPIExecuteOptions options = {.read_only = true, .dest = &receiver.base};
+	bool		usual = enable_seqscan;
+	int			result;
+
+	options.params = make_params(&statements[plan], values);
+	PushActiveSnapshot(snapshot);
 	enable_seqscan = usual && !statements[plan].by_key;
 	PG_TRY();
 	{
-		portal = SPI_cursor_open(NULL, get_plan(plan), values, NULL, true);
+		result = SPI_execute_plan_extended(get_plan(plan), &options);
 	}
 	PG_FINALLY();
 	{
@@ -272,7 +311,9 @@ ut_store_open_cursor(UtPlan plan, Datum *values)
 	}
 	PG_END_TRY();
 	PopActiveSnapshot();
-	return portal;
+	if (result < 0)
+		elog(ERROR, "could not run statement %d: %s", (int) plan,
+			 SPI_result_code_string(result));
 }
 
 /* Stored only once it is complete: an error in between leaves NULL. */

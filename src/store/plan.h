@@ -59,8 +59,7 @@ typedef enum UtPlan
 typedef enum UtView
 {
 	UT_VIEW_USUAL,				/* as any statement of this transaction */
-	UT_VIEW_LATEST,				/* what is committed now; may write */
-	UT_VIEW_LATEST_READ			/* what is committed now, read only */
+	UT_VIEW_LATEST				/* what is committed now; read only */
 } UtView;
 
 /* Connect to SPI for a store function, and leave it again; checks the version. */
@@ -70,7 +69,11 @@ extern void ut_store_close(void);
 /* Run a kept plan; results as SPI leaves them.  Returns SPI_processed. */
 extern uint64 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view);
 
-/* Open a cursor over what a kept plan finds as it is committed now. */
-extern Portal ut_store_open_cursor(UtPlan plan, Datum *values);
+/* Called for each row; the row lasts as long as the call.  False ends it. */
+typedef bool (*UtRowVisitor) (TupleTableSlot *row, void *arg);
+
+/* Run a kept plan that reads, under a snapshot of latest.h; no argument is NULL. */
+extern void ut_store_visit_rows(UtPlan plan, Datum *values, Snapshot snapshot,
+								UtRowVisitor visitor, void *arg);
 
 #endif							/* UT_STORE_PLAN_H */

@@ -1,13 +1,13 @@
 /*-------------------------------------------------------------------------
  *
  * read.c
- *	  How is one token read, as it is committed now, without a statement?
+ *	  How are tokens read, as they are committed now?
  *
- * Validation is the call that is made most.  Its look-ups are plain scans of
- * an index under the latest snapshot: no plan, no executor, no privileges of
- * the caller and no search_path.  Without the index the table is read whole.
+ * One token is read without a statement: nothing is called more often.  Many
+ * are found by a plan, which joins what is many.  What a token reaches is read
+ * here for all of them.
  *
- * Locking: tables ACCESS SHARE to the end of the transaction, as SELECT does.
+ * Knows nothing of HTTP and JSON.  Locking: that of latest.h.
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -15,27 +15,18 @@
  */
 #include "postgres.h"
 
-#include "access/genam.h"
-#include "access/skey.h"
-#include "access/table.h"
-#include "catalog/namespace.h"
 #include "utils/builtins.h"
-#include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
-#include "utils/rel.h"
+#include "utils/memutils.h"
 #include "utils/snapmgr.h"
 
-#include "base/compat.h"
-#include "store/store.h"
-#include "store/plan.h"
+#include "store/latest.h"
+#include "store/read.h"
 #include "store/row.h"
-#include "store/version.h"
+#include "store/store.h"
 
-/* Columns of api_token_project and project. */
-#define PROJECT_SELECTOR 1
-#define PROJECT_PROJECT 2
-#define PROJECT_ORD 3
-#define REGISTRY_ID 1
+/* Columns of api_token_project. */
+#define SCOPE_PROJECT 2
+#define SCOPE_ORD 3
 
 /* A project of a token, with its place. */
 typedef struct Place
@@ -43,52 +34,6 @@ typedef struct Place
 	int			ord;
 	char	   *id;
 } Place;
-
-/* A scan of a table of ours, or of its index. */
-typedef struct Lookup
-{
-	Relation	relation;
-	SysScanDesc scan;
-} Lookup;
-
-/* Find the rows whose column equals a value. */
-static Lookup
-begin_scan(const char *table, const char *index, AttrNumber column, RegProcedure equal,
-		   Datum value, Snapshot snapshot)
-{
-	Oid			schema = get_namespace_oid("unleash_tokens", false);
-	Oid			index_oid = get_relname_relid(index, schema);
-	Oid			table_oid = get_relname_relid(table, schema);
-	ScanKeyData key;
-	Lookup		result;
-
-	if (!OidIsValid(table_oid))
-		ereport(ERROR,
-				(errcode(ERRCODE_UNDEFINED_TABLE),
-				 errmsg("relation \"unleash_tokens.%s\" does not exist", table)));
-	result.relation = table_open(table_oid, AccessShareLock);
-	ScanKeyInit(&key, column, BTEqualStrategyNumber, equal, value);
-	result.scan = systable_beginscan(result.relation, index_oid, OidIsValid(index_oid),
-									 snapshot, 1, &key);
-	return result;
-}
-
-static void
-end_scan(Lookup *scan)
-{
-	systable_endscan(scan->scan);
-	table_close(scan->relation, NoLock);
-}
-
-static bool
-is_project(Datum id, Snapshot snapshot)
-{
-	Lookup		scan = begin_scan("project", "project_pkey", REGISTRY_ID, F_TEXTEQ, id, snapshot);
-	bool		found = HeapTupleIsValid(systable_getnext(scan.scan));
-
-	end_scan(&scan);
-	return found;
-}
 
 static int
 compare_places(const void *a, const void *b)
@@ -98,28 +43,30 @@ compare_places(const void *a, const void *b)
 
 /* Only projects that exist: a scope never widens, whatever became of the keys. */
 static void
-read_scope(const char *selector, Snapshot snapshot, UtScope *scope)
+read_scope(UtLatest *latest, UtToken *token)
 {
-	Lookup		scan = begin_scan("api_token_project", "api_token_project_pkey", PROJECT_SELECTOR,
-								  F_TEXTEQ, CStringGetTextDatum(selector), snapshot);
+	UtScope    *scope = &token->scope;
 	int			room = 8;
-	Place	   *places = palloc(room * sizeof(Place));
-	HeapTuple	row;
+	Place	   *places;
+	TupleTableSlot *row;
 
-	while (HeapTupleIsValid(row = systable_getnext(scan.scan)))
+	if (scope->all)
+		return;
+	places = palloc(room * sizeof(Place));
+	ut_latest_seek(latest, UT_TABLE_SCOPE, CStringGetTextDatum(token->selector));
+	while ((row = ut_latest_next(latest, UT_TABLE_SCOPE)) != NULL)
 	{
-		TupleDesc	desc = RelationGetDescr(scan.relation);
 		bool		isnull;
-		Datum		project = heap_getattr(row, PROJECT_PROJECT, desc, &isnull);
+		Datum		project = slot_getattr(row, SCOPE_PROJECT, &isnull);
 
-		if (!is_project(project, snapshot))
+		ut_latest_seek(latest, UT_TABLE_PROJECT, project);
+		if (ut_latest_next(latest, UT_TABLE_PROJECT) == NULL)
 			continue;
 		if (scope->count == room)
 			places = repalloc(places, (room *= 2) * sizeof(Place));
-		places[scope->count].ord = DatumGetInt32(heap_getattr(row, PROJECT_ORD, desc, &isnull));
+		places[scope->count].ord = DatumGetInt32(slot_getattr(row, SCOPE_ORD, &isnull));
 		places[scope->count++].id = TextDatumGetCString(project);
 	}
-	end_scan(&scan);
 	qsort(places, scope->count, sizeof(Place), compare_places);
 	scope->ids = palloc(Max(scope->count, 1) * sizeof(char *));
 	for (int i = 0; i < scope->count; i++)
@@ -127,40 +74,158 @@ read_scope(const char *selector, Snapshot snapshot, UtScope *scope)
 	pfree(places);
 }
 
-static bool
-read_token(const char *index, AttrNumber column, RegProcedure equal, Datum key, UtToken *token)
-{
-	Snapshot	snapshot;
-	Lookup		scan;
-	HeapTuple	row;
-	bool		found;
-
-	ut_version_check();
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
-	scan = begin_scan("api_token", index, column, equal, key, snapshot);
-	row = systable_getnext(scan.scan);
-	found = HeapTupleIsValid(row);
-	if (found)
-	{
-		ut_row_fill_token(row, RelationGetDescr(scan.relation), token);
-		if (!token->scope.all)
-			read_scope(token->selector, snapshot, &token->scope);
-	}
-	end_scan(&scan);
-	UnregisterSnapshot(snapshot);
-	return found;
-}
-
 bool
 ut_store_find(const char *selector, UtToken *token)
 {
-	return read_token("api_token_pkey", UT_COLUMN_SELECTOR, F_TEXTEQ,
-					  CStringGetTextDatum(selector), token);
+	UtLatest	latest;
+	TupleTableSlot *row;
+	bool		found;
+
+	ut_latest_open(&latest, UT_BY_SELECTOR);
+	ut_latest_seek(&latest, UT_TABLE_TOKEN, CStringGetTextDatum(selector));
+	row = ut_latest_next(&latest, UT_TABLE_TOKEN);
+	found = row != NULL;
+	if (found)
+	{
+		ut_row_read_token(row, token);
+		read_scope(&latest, token);
+	}
+	ut_latest_close(&latest);
+	return found;
 }
 
+/* Without its index, tokens that are found by their selectors come up too. */
 bool
 ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 {
-	return read_token("api_token_verifier_idx", UT_COLUMN_VERIFIER, F_BYTEAEQ,
-					  ut_row_bytea(verifier, UT_VERIFIER_LEN), token);
+	UtLatest	latest;
+	TupleTableSlot *row;
+	bool		found = false;
+
+	ut_latest_open(&latest, UT_BY_VERIFIER);
+	ut_latest_seek(&latest, UT_TABLE_TOKEN, ut_row_bytea(verifier, UT_VERIFIER_LEN));
+	while (!found && (row = ut_latest_next(&latest, UT_TABLE_TOKEN)) != NULL)
+	{
+		bool		isnull;
+
+		found = DatumGetBool(slot_getattr(row, UT_COLUMN_BY_VERIFIER, &isnull));
+		if (found)
+			ut_row_read_token(row, token);
+	}
+	if (found)
+		read_scope(&latest, token);
+	ut_latest_close(&latest);
+	return found;
+}
+
+/* What a statement finds, in the making. */
+typedef struct Finding
+{
+	UtLatest	latest;
+	MemoryContext context;		/* of the tokens */
+	bool	   *found;			/* many: which are there */
+	UtToken    *tokens;
+	UtVisitor	visitor;		/* a list: whom they are shown to */
+	void	   *arg;
+} Finding;
+
+static void
+read_row(TupleTableSlot *row, Finding *finding, UtToken *token)
+{
+	MemoryContext before = MemoryContextSwitchTo(finding->context);
+
+	ut_row_read_token(row, token);
+	read_scope(&finding->latest, token);
+	MemoryContextSwitchTo(before);
+}
+
+static bool
+keep_found(TupleTableSlot *row, void *arg)
+{
+	Finding    *finding = arg;
+	bool		isnull;
+	int64		ord = DatumGetInt64(slot_getattr(row, UT_COLUMN_ORD, &isnull)) - 1;
+
+	finding->found[ord] = true;
+	read_row(row, finding, &finding->tokens[ord]);
+	return true;
+}
+
+/* Keys that are NULL keep their place, so that ord tells which was found. */
+static void
+find_many(UtPlan plan, Datum keys, bool *found, UtToken *tokens)
+{
+	Finding		finding = {.context = CurrentMemoryContext, .found = found, .tokens = tokens};
+
+	ut_store_open();
+	ut_latest_open(&finding.latest, UT_BY_STATEMENT);
+	ut_store_visit_rows(plan, &keys, finding.latest.snapshot, keep_found, &finding);
+	ut_latest_close(&finding.latest);
+	ut_store_close();
+}
+
+void
+ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY, ut_row_text_array(selectors, count), found, tokens);
+}
+
+void
+ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
+							   bool *found, UtToken *tokens)
+{
+	find_many(UT_PLAN_FIND_MANY_BY_VERIFIER, ut_row_bytea_array(verifiers, count, UT_VERIFIER_LEN),
+			  found, tokens);
+}
+
+UtToken *
+ut_store_read_selected(UtPlan plan, Datum *values, const char *nulls, UtView view, int *count)
+{
+	MemoryContext context = CurrentMemoryContext;
+	int			selected;
+	char	  **selectors;
+	UtToken    *tokens;
+	bool	   *found;
+
+	ut_store_open();
+	selected = (int) ut_store_run(plan, values, nulls, view);
+	selectors = ut_row_read_selectors(SPI_tuptable, selected, context);
+	ut_store_close();
+	tokens = palloc_extended(Max(selected, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
+	found = palloc0(Max(selected, 1) * sizeof(bool));
+	ut_store_find_many(selectors, selected, found, tokens);
+	*count = 0;
+	for (int i = 0; i < selected; i++)
+	{
+		if (found[i])
+			tokens[(*count)++] = tokens[i];
+	}
+	return tokens;
+}
+
+static bool
+show_row(TupleTableSlot *row, void *arg)
+{
+	Finding    *finding = arg;
+	UtToken		token;
+
+	MemoryContextReset(finding->context);
+	read_row(row, finding, &token);
+	return finding->visitor(&token, finding->arg);
+}
+
+void
+ut_store_visit(const char *name, UtVisitor visitor, void *arg)
+{
+	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
+	Finding		finding = {.visitor = visitor, .arg = arg};
+
+	ut_store_open();
+	finding.context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
+											ALLOCSET_DEFAULT_SIZES);
+	ut_latest_open(&finding.latest, UT_BY_STATEMENT);
+	ut_store_visit_rows(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key,
+						finding.latest.snapshot, show_row, &finding);
+	ut_latest_close(&finding.latest);
+	ut_store_close();
 }

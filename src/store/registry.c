@@ -23,6 +23,7 @@
 
 #include "store/store.h"
 #include "store/plan.h"
+#include "store/read.h"
 #include "store/row.h"
 
 /* A row that left api_token_project; column numbers are those of the table. */
@@ -129,13 +130,12 @@ restore_scopes(UtToken *tokens, int count, const Gone *gone, int ngone)
 UtToken *
 ut_store_delete_scopeless(TriggerData *trigger, int *count)
 {
-	MemoryContext context = CurrentMemoryContext;
 	int			ngone;
 	Gone	   *gone = read_gone(trigger, &ngone);
 	Datum		selectors = gone_selectors(gone, ngone);
 	char		nulls[1] = {gone == NULL ? 'n' : ' '};
 	uint64		locked;
-	UtToken    *tokens = NULL;
+	UtToken    *tokens;
 
 	*count = 0;
 	if (gone != NULL && ngone == 0)
@@ -143,20 +143,12 @@ ut_store_delete_scopeless(TriggerData *trigger, int *count)
 	ut_store_open();
 	locked = ut_store_run(gone == NULL ? UT_PLAN_LOCK_ALL_SCOPED : UT_PLAN_LOCK_SCOPED,
 						  &selectors, NULL, UT_VIEW_USUAL);
-	if (locked > 0)
-	{
-		*count = ut_store_run(UT_PLAN_FIND_SCOPELESS, &selectors, nulls, UT_VIEW_LATEST);
-		tokens = MemoryContextAllocHuge(context, Max(*count, 1) * sizeof(UtToken));
-		for (int i = 0; i < *count; i++)
-			ut_row_read_token(SPI_tuptable, i, context, &tokens[i]);
-		for (int i = 0; i < *count; i++)
-		{
-			Datum		selector = CStringGetTextDatum(tokens[i].selector);
-
-			ut_store_expect(ut_store_run(UT_PLAN_DELETE, &selector, NULL, UT_VIEW_USUAL), 1);
-		}
-	}
 	ut_store_close();
+	if (locked == 0)
+		return NULL;
+	tokens = ut_store_read_selected(UT_PLAN_FIND_SCOPELESS, &selectors, nulls, UT_VIEW_LATEST, count);
+	for (int i = 0; i < *count; i++)
+		ut_store_delete(tokens[i].selector);
 	restore_scopes(tokens, *count, gone, ngone);
 	return tokens;
 }

@@ -178,13 +178,13 @@ ut_row_read_count(SPITupleTable *table, uint64 row)
 }
 
 void
-ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token)
+ut_row_read_token(TupleTableSlot *row, UtToken *token)
 {
-	Datum	   *values = palloc(desc->natts * sizeof(Datum));
-	bool	   *nulls = palloc(desc->natts * sizeof(bool));
+	Datum	   *values = row->tts_values;
+	bool	   *nulls = row->tts_isnull;
 	bytea	   *verifier;
 
-	heap_deform_tuple(row, desc, values, nulls);
+	slot_getsomeattrs(row, UT_COLUMN_ALIAS);
 	memset(&token->scope, 0, sizeof(UtScope));
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
 	verifier = DatumGetByteaPP(values[UT_COLUMN_VERIFIER - 1]);
@@ -197,21 +197,4 @@ ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token)
 	token->expires_at = get_time(values, nulls, UT_COLUMN_EXPIRES_AT);
 	token->seen_at = get_time(values, nulls, UT_COLUMN_SEEN_AT);
 	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
-	pfree(values);
-	pfree(nulls);
-}
-
-/* All projects only where the row says so; NULL and {} are none. */
-void
-ut_row_read_token(SPITupleTable *table, uint64 row, MemoryContext context, UtToken *token)
-{
-	MemoryContext before = MemoryContextSwitchTo(context);
-	bool		isnull;
-	Datum		projects;
-
-	ut_row_fill_token(table->vals[row], table->tupdesc, token);
-	projects = SPI_getbinval(table->vals[row], table->tupdesc, UT_COLUMN_PROJECTS, &isnull);
-	if (!token->scope.all && !isnull)
-		token->scope.ids = ut_row_read_texts(DatumGetArrayTypeP(projects), &token->scope.count);
-	MemoryContextSwitchTo(before);
 }

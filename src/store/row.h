@@ -17,7 +17,7 @@
 
 #include "base/token.h"
 
-/* The columns of api_token that make a token, and its projects in a result. */
+/* The columns of api_token that make a token, and in a result the place of its key. */
 typedef enum UtTokenColumn
 {
 	UT_COLUMN_SELECTOR = 1,
@@ -31,7 +31,7 @@ typedef enum UtTokenColumn
 	UT_COLUMN_EXPIRES_AT,
 	UT_COLUMN_SEEN_AT,
 	UT_COLUMN_ALIAS,
-	UT_COLUMN_PROJECTS
+	UT_COLUMN_ORD
 } UtTokenColumn;
 
 /* To Datums; *null becomes 'n' for NULL and UT_TIME_UNSET. */
@@ -62,11 +62,10 @@ extern char **ut_row_read_selectors(SPITupleTable *table, int count, MemoryConte
 /* The last column of a row, a bigint that is not NULL. */
 extern int64 ut_row_read_count(SPITupleTable *table, uint64 row);
 
-/* A row of api_token to a token that has no projects yet, in the current context. */
-extern void ut_row_fill_token(HeapTuple row, TupleDesc desc, UtToken *token);
-
-/* Row of a result with TOKEN_COLUMNS to a token, allocated in context. */
-extern void ut_row_read_token(SPITupleTable *table, uint64 row,
-							  MemoryContext context, UtToken *token);
+/*
+ * A row that begins with the columns above to a token that has no projects yet,
+ * in the current context.
+ */
+extern void ut_row_read_token(TupleTableSlot *row, UtToken *token);
 
 #endif							/* UT_STORE_ROW_H */

@@ -22,6 +22,7 @@
 #include "base/compat.h"
 #include "store/store.h"
 #include "store/plan.h"
+#include "store/read.h"
 #include "store/row.h"
 
 /*
@@ -158,73 +159,6 @@ ut_store_lock(const char *selector, UtToken *token)
 	return found;
 }
 
-/* Keys that are NULL keep their place, so that ord tells which was found. */
-static void
-find_many(UtPlan plan, Datum keys, bool *found, UtToken *tokens)
-{
-	MemoryContext context = CurrentMemoryContext;
-	uint64		rows;
-
-	ut_store_open();
-	rows = ut_store_run(plan, &keys, NULL, UT_VIEW_LATEST_READ);
-	for (uint64 i = 0; i < rows; i++)
-	{
-		int64		ord = ut_row_read_count(SPI_tuptable, i) - 1;
-
-		found[ord] = true;
-		ut_row_read_token(SPI_tuptable, i, context, &tokens[ord]);
-	}
-	ut_store_close();
-}
-
-void
-ut_store_find_many(char **selectors, int count, bool *found, UtToken *tokens)
-{
-	find_many(UT_PLAN_FIND_MANY, ut_row_text_array(selectors, count), found, tokens);
-}
-
-void
-ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
-							   bool *found, UtToken *tokens)
-{
-	find_many(UT_PLAN_FIND_MANY_BY_VERIFIER, ut_row_bytea_array(verifiers, count, UT_VERIFIER_LEN),
-			  found, tokens);
-}
-
-#define BATCH 1000				/* rows fetched at a time */
-
-void
-ut_store_visit(const char *name, UtVisitor visitor, void *arg)
-{
-	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
-	MemoryContext context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
-												  ALLOCSET_DEFAULT_SIZES);
-	MemoryContext before = CurrentMemoryContext;
-	bool		more = true;
-	Portal		portal;
-
-	ut_store_open();
-	portal = ut_store_open_cursor(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key);
-	while (more)
-	{
-		SPI_cursor_fetch(portal, true, BATCH);
-		more = SPI_processed > 0;
-		for (uint64 i = 0; more && i < SPI_processed; i++)
-		{
-			UtToken		token;
-
-			ut_row_read_token(SPI_tuptable, i, context, &token);
-			MemoryContextSwitchTo(before);
-			more = visitor(&token, arg);
-			MemoryContextReset(context);
-		}
-		SPI_freetuptable(SPI_tuptable);
-	}
-	SPI_cursor_close(portal);
-	ut_store_close();
-	MemoryContextDelete(context);
-}
-
 void
 ut_store_set_expiry(const char *selector, TimestampTz expires_at)
 {
@@ -247,41 +181,13 @@ ut_store_delete(const char *selector)
 	ut_store_close();
 }
 
-/*
- * The tokens whose selectors a statement finds, or locks, read after it: what
- * the statement itself saw of their projects may be older than its locks.
- */
-static UtToken *
-read_selected(UtPlan plan, Datum *values, int *count)
-{
-	MemoryContext context = CurrentMemoryContext;
-	int			selected;
-	char	  **selectors;
-	UtToken    *tokens;
-	bool	   *found;
-
-	ut_store_open();
-	selected = (int) ut_store_run(plan, values, NULL, UT_VIEW_USUAL);
-	selectors = ut_row_read_selectors(SPI_tuptable, selected, context);
-	ut_store_close();
-	tokens = palloc_extended(Max(selected, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
-	found = palloc0(Max(selected, 1) * sizeof(bool));
-	ut_store_find_many(selectors, selected, found, tokens);
-	*count = 0;
-	for (int i = 0; i < selected; i++)
-	{
-		if (found[i])
-			tokens[(*count)++] = tokens[i];
-	}
-	return tokens;
-}
-
 UtToken *
 ut_store_find_longer(int seconds, const char *after, bool lock, int *count)
 {
 	Datum		values[] = {Float8GetDatum(seconds), CStringGetTextDatum(after)};
 
-	return read_selected(lock ? UT_PLAN_LOCK_LONGER : UT_PLAN_FIND_LONGER, values, count);
+	return ut_store_read_selected(lock ? UT_PLAN_LOCK_LONGER : UT_PLAN_FIND_LONGER,
+								  values, NULL, UT_VIEW_USUAL, count);
 }
 
 UtToken *
@@ -289,7 +195,7 @@ ut_store_lock_expired(TimestampTz by, int *count)
 {
 	Datum		time = TimestampTzGetDatum(by);
 
-	return read_selected(UT_PLAN_LOCK_EXPIRED, &time, count);
+	return ut_store_read_selected(UT_PLAN_LOCK_EXPIRED, &time, NULL, UT_VIEW_USUAL, count);
 }
 
 int64
