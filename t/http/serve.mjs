@@ -141,7 +141,7 @@ await test('a fresh start answers, and shows a call that works', async () => {
 	started = descendants(serve.pid);
 	assert.deepEqual([...new Set(names(started))].filter((name) => ['postgres', 'postgrest', 'nginx'].includes(name)).sort(), ['nginx', 'postgres', 'postgrest']);
 	const line = serve.text.match(/^\s*(curl .*)$/m)[1];
-	const out = execFileSync('bash', ['-c', `${line} -s --noproxy '*'`], { encoding: 'utf8' });
+	const out = execFileSync('bash', ['-c', line], { env: { ...process.env, http_proxy: 'http://127.0.0.1:9' }, encoding: 'utf8', stdio: ['ignore', 'pipe', 'ignore'] });
 	assert.match(out, /^HTTP\/1.1 201 Created/);
 	assert.match(out, /"tokenName":"token-64522"/);
 	assert.equal(query('SELECT count(*) FROM unleash_tokens.api_token'), '2', 'the admin token and the one just made');
@@ -155,6 +155,8 @@ await test('the env file: mode 0600, all names, shell syntax, works', async () =
 	assert.equal((statSync(envFile).mode & 0o7777).toString(8), '600');
 	const wanted = ['ADMIN_TOKEN', 'BASE_URL', 'PGDATABASE', 'PGHOST', 'PGPORT', 'PGRST_SOCKET', 'PGUSER', 'SQL_JWT'];
 	assert.deepEqual(Object.keys(env).sort(), wanted);
+	const child = execFileSync('sh', ['-c', '. "$1"; env', 'sh', envFile], { encoding: 'utf8' }).split('\n');
+	for (const name of wanted) assert.ok(child.includes(`${name}=${env[name]}`), `${name} is not exported`);
 	const shell = execFileSync('sh', ['-c', `. "$1"; for name in ${wanted.join(' ')}; do eval "echo \\$$name"; done`, 'sh', envFile], { encoding: 'utf8' });
 	assert.deepEqual(shell.trim().split('\n'), wanted.map((name) => env[name]));
 	assert.equal(query(`SELECT current_setting('is_superuser')`), 'on');
