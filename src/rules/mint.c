@@ -12,6 +12,8 @@
  */
 #include "postgres.h"
 
+#include "miscadmin.h"
+
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/encoding.h"
@@ -79,6 +81,7 @@ ut_mint_secret(UtToken *token)
 
 	do
 	{
+		CHECK_FOR_INTERRUPTS();
 		ut_crypto_random(random, sizeof(random));
 		len = ut_secret_compose(utf8, size, utf8_prefix, prefix_len,
 								ut_clock_to_ms(token->created_at), random, sizeof(random));
