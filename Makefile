@@ -5,11 +5,11 @@ EXTENSION = unleash_tokens
 EXTVERSION = $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" $(EXTENSION).control)
 
 MODULE_big = unleash_tokens
-OBJS = unleash_tokens.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
+OBJS = unleash_tokens.o unleash_tokens_guard.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create batch lifetime refusals validate lookup change import rest scope registry limit encoding \
-	events privileges catalog plans property
+	events privileges catalog plans guard property
 ISOLATION = limit-race project-removed project-renamed project-truncated \
 	environment-removed environment-renamed environment-truncated \
 	last-two-projects event-scope validate-now locked-then-deleted rewritten

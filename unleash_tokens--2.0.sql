@@ -201,6 +201,7 @@ SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
 	UNION ALL SELECT 2, 'api_token', pg_catalog.to_jsonb(t) FROM unleash_tokens.api_token AS t
 	UNION ALL SELECT 3, 'api_token_project', pg_catalog.to_jsonb(l) FROM unleash_tokens.api_token_project AS l
 	UNION ALL SELECT 4, 'api_token_event', pg_catalog.to_jsonb(v) FROM unleash_tokens.api_token_event AS v
+	UNION ALL SELECT 5, 'guard_role', pg_catalog.to_jsonb(g) FROM unleash_tokens.guard_role AS g
 	ORDER BY 1$$);
 SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.api_token_event_id_seq', '');
 
@@ -447,6 +448,163 @@ COMMENT ON FUNCTION unleash_tokens.rest_api() IS 'Entry of the gateway for GET a
 COMMENT ON FUNCTION unleash_tokens.rest_read(bytea) IS 'Entry of the gateway for POST requests that only read; STABLE, so that PostgREST runs it READ ONLY and a standby answers too.';
 
 -- ===========================================================================
+-- Guard: somebody's own tables and API behind these tokens
+-- ===========================================================================
+
+CREATE TABLE unleash_tokens.guard_role (
+	type		text COLLATE "C",
+	environment	text COLLATE "C",
+	project		text COLLATE "C",
+	role		text COLLATE "C" NOT NULL,
+	CONSTRAINT guard_role_key UNIQUE NULLS NOT DISTINCT (type, environment, project),
+	CONSTRAINT guard_role_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (ARRAY['client', 'backend', 'frontend', 'admin'])),
+	CONSTRAINT guard_role_role_check CHECK (pg_catalog.octet_length(role) BETWEEN 1 AND 63),
+	CONSTRAINT guard_role_environment_fkey FOREIGN KEY (environment)
+		REFERENCES unleash_tokens.environment (name) ON UPDATE CASCADE ON DELETE CASCADE,
+	CONSTRAINT guard_role_project_fkey FOREIGN KEY (project)
+		REFERENCES unleash_tokens.project (id) ON UPDATE CASCADE ON DELETE CASCADE
+);
+
+COMMENT ON TABLE unleash_tokens.guard_role IS 'Which database role guard() lets a token run as. The row that says most wins: type counts more than environment, that more than project. Without a row a token is refused.';
+COMMENT ON COLUMN unleash_tokens.guard_role.type IS 'client, backend, frontend or admin; NULL = any.';
+COMMENT ON COLUMN unleash_tokens.guard_role.environment IS 'The environment of the token; NULL = any, and the only one that fits type admin.';
+COMMENT ON COLUMN unleash_tokens.guard_role.project IS 'The only project the token reaches; NULL = any.';
+COMMENT ON COLUMN unleash_tokens.guard_role.role IS 'Name of a database role. Looked at anew each time: one that is gone, or binds no row security, is refused.';
+
+CREATE FUNCTION unleash_tokens.guard() RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_guard';
+
+CREATE FUNCTION unleash_tokens.guard(secret text) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_guard_secret';
+
+CREATE FUNCTION unleash_tokens.set_guard_role(
+	type text, role text, environment text DEFAULT NULL, project text DEFAULT NULL) RETURNS void
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_set_guard_role';
+
+CREATE FUNCTION unleash_tokens.drop_guard_role(
+	type text, environment text DEFAULT NULL, project text DEFAULT NULL) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_drop_guard_role';
+
+-- A parallel worker knows no token, hence RESTRICTED; a plan is shared by the tokens of a
+-- session, hence not IMMUTABLE.
+CREATE FUNCTION unleash_tokens.token_selector() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_selector';
+
+CREATE FUNCTION unleash_tokens.token_name() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_name';
+
+CREATE FUNCTION unleash_tokens.token_type() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_type';
+
+CREATE FUNCTION unleash_tokens.token_environment() RETURNS text
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_environment';
+
+CREATE FUNCTION unleash_tokens.token_projects() RETURNS text[]
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_projects';
+
+CREATE FUNCTION unleash_tokens.token_reaches(project text) RETURNS boolean
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_reaches';
+
+CREATE FUNCTION unleash_tokens.token_reaches(project text, environment text) RETURNS boolean
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_reaches';
+
+CREATE FUNCTION unleash_tokens.token_identity() RETURNS jsonb
+LANGUAGE C STABLE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_token_identity';
+
+COMMENT ON FUNCTION unleash_tokens.guard() IS 'For PostgREST''s db-pre-request: takes the token from the headers that the setting unleash_tokens.guard_headers names, blanks it there, and lets the rest of the transaction run as this token, in its role of guard_role. Refusals are raised as PostgREST''s own errors with status 400, 401 or 403.';
+COMMENT ON FUNCTION unleash_tokens.guard(text) IS 'The same for any SQL client; returns who is calling, as token_identity(). Once a transaction: the same token again changes nothing. Errors: 25P01 outside a transaction block, 28000 for a token that is not valid, 42501 for one without a role, 25001 for another token than before.';
+COMMENT ON FUNCTION unleash_tokens.set_guard_role(text, text, text, text) IS 'Lets tokens of a type run as a database role: all, or those of one environment, or those of one project. NULL or * stand for any. Error 22023 for an unknown type, and for a role that is or belongs to a superuser, a role with BYPASSRLS, REPLICATION or CREATEROLE, one of the server''s own, unleash_tokens_admin or the owner of the tables of tokens.';
+COMMENT ON FUNCTION unleash_tokens.drop_guard_role(text, text, text) IS 'Takes such a row away again; false when there is none.';
+COMMENT ON FUNCTION unleash_tokens.token_selector() IS 'The selector of the token that guard() validated in this transaction; NULL without one. No setting and no privilege changes what it returns.';
+COMMENT ON FUNCTION unleash_tokens.token_name() IS 'The tokenName of the calling token; NULL without one.';
+COMMENT ON FUNCTION unleash_tokens.token_type() IS 'client, backend, frontend or admin; NULL without a token.';
+COMMENT ON FUNCTION unleash_tokens.token_environment() IS 'The environment of the calling token, * for type admin; NULL without a token.';
+COMMENT ON FUNCTION unleash_tokens.token_projects() IS 'The projects that the calling token reaches; for a token of all projects, those in the table project. NULL without a token.';
+COMMENT ON FUNCTION unleash_tokens.token_reaches(text) IS 'Does the calling token reach this project, and is there such a project? False without a token, and for NULL.';
+COMMENT ON FUNCTION unleash_tokens.token_reaches(text, text) IS 'Does the calling token reach this project and this environment? False without a token, and for NULL.';
+COMMENT ON FUNCTION unleash_tokens.token_identity() IS 'The calling token as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}, as it was when guard() validated it; NULL without one.';
+
+-- The fast form of a policy: each reader in a SELECT of its own runs once a statement, not once a row, and the
+-- list of projects goes into the index.
+CREATE FUNCTION unleash_tokens.protect(
+	target regclass, project_column name DEFAULT 'project', environment_column name DEFAULT NULL,
+	dry_run boolean DEFAULT true) RETURNS SETOF text
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS $protect$
+DECLARE
+	roles text;
+	fault text;
+	reach text;
+	statement text;
+BEGIN
+	SELECT string_agg(quote_ident(r.rolname), ', ' ORDER BY r.rolname) INTO roles
+	FROM pg_roles AS r WHERE r.rolname IN (SELECT g.role FROM unleash_tokens.guard_role AS g);
+	IF roles IS NULL THEN
+		RAISE EXCEPTION 'there is no guard role yet' USING ERRCODE = 'object_not_in_prerequisite_state',
+			HINT = 'Set one with unleash_tokens.set_guard_role() first: policies are made for these roles.';
+	END IF;
+	IF (SELECT relkind NOT IN ('r', 'p') FROM pg_class WHERE oid = target) THEN
+		RAISE EXCEPTION '% is not a table', target USING ERRCODE = 'wrong_object_type',
+			HINT = 'Protect the tables below it, and give a view WITH (security_invoker).';
+	END IF;
+	SELECT string_agg(format('column %I %s', c.name, CASE
+			WHEN a.attnum IS NULL THEN 'does not exist'
+			WHEN coalesce(nullif(t.typbasetype, 0), t.oid) NOT IN ('text'::regtype, 'varchar'::regtype) THEN 'is of type ' || format_type(a.atttypid, a.atttypmod)
+			ELSE 'has a collation that takes different texts for equal' END), ', ') INTO fault
+	FROM unnest(ARRAY[project_column, environment_column]) AS c (name)
+		LEFT JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
+		LEFT JOIN pg_type AS t ON t.oid = a.atttypid
+		LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
+	WHERE c.name IS NOT NULL AND (a.attnum IS NULL OR NOT coalesce(l.collisdeterministic, true)
+		OR coalesce(nullif(t.typbasetype, 0), t.oid) NOT IN ('text'::regtype, 'varchar'::regtype));
+	IF fault IS NOT NULL OR project_column IS NULL THEN
+		RAISE EXCEPTION 'a column of % cannot be compared with the names of tokens', target USING ERRCODE = 'datatype_mismatch',
+			DETAIL = coalesce(fault, 'project_column is NULL') || '.', HINT = 'Name columns of type text or varchar.';
+	END IF;
+
+	reach := format('%I = ANY ((SELECT unleash_tokens.token_projects())::text[])', project_column);
+	IF environment_column IS NOT NULL THEN
+		reach := reach || format(' AND ((SELECT unleash_tokens.token_environment()) = ''*'' OR %I = (SELECT unleash_tokens.token_environment()))', environment_column);
+	END IF;
+	FOREACH statement IN ARRAY ARRAY[
+		format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target),
+		format('DROP POLICY IF EXISTS unleash_tokens_reach ON %s', target),
+		format('DROP POLICY IF EXISTS unleash_tokens_guard ON %s', target),
+		format('CREATE POLICY unleash_tokens_reach ON %s TO %s USING (%s) WITH CHECK (%s)', target, roles, reach, reach),
+		format('CREATE POLICY unleash_tokens_guard ON %s AS RESTRICTIVE TO %s USING ((SELECT unleash_tokens.token_selector()) IS NOT NULL)', target, roles),
+		CASE WHEN NOT EXISTS (
+			SELECT FROM pg_index AS i JOIN pg_attribute AS a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]
+			WHERE i.indrelid = target AND a.attname = project_column AND i.indisvalid AND i.indpred IS NULL)
+		THEN format('CREATE INDEX ON %s (%I)', target, project_column) END]
+	LOOP
+		CONTINUE WHEN statement IS NULL;
+		IF NOT dry_run THEN
+			-- a policy that is not there yet is no news
+			SET LOCAL client_min_messages = warning;
+			EXECUTE statement;
+		END IF;
+		RETURN NEXT statement || ';';
+	END LOOP;
+END
+$protect$;
+
+COMMENT ON FUNCTION unleash_tokens.protect(regclass, name, name, boolean) IS 'The statements that let tokens reach only the rows of their projects (and environment) in a table, for the roles of guard_role; runs them when dry_run is false. Run it again when roles were added. Errors: 55000 without a role, 42809 for no table, 42804 for a column that is no text.';
+
+-- Guard ends here.
+
+-- ===========================================================================
 -- Is all well?
 -- ===========================================================================
 
@@ -673,7 +831,8 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
 			'api_token_type_check', 'api_token_environment_check', 'api_token_scope_check', 'api_token_time_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
-			'backup_row_check']) AS w (name)
+			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
+			'guard_role_project_fkey']) AS w (name)
 		WHERE NOT EXISTS (SELECT FROM pg_constraint AS k JOIN relation AS r ON r.oid = k.conrelid
 			WHERE k.conname = w.name AND k.contype IN ('c', 'f') AND k.convalidated)
 		ORDER BY 1),
@@ -684,7 +843,7 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
 			('api_token_name_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
-			('api_token_event_pkey', true)) AS w (name, is_unique)
+			('api_token_event_pkey', true), ('guard_role_key', true)) AS w (name, is_unique)
 		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN relation AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)
 		ORDER BY 1),
@@ -693,8 +852,9 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 
 	-- who may do what
 	('public_privileges', 'error', ARRAY(
-		SELECT format('%s on %s', h.privilege_type, h.object) FROM held AS h WHERE h.grantee = 0 ORDER BY 1 LIMIT 11),
-	'PUBLIC may do nothing in the schema.',
+		SELECT format('%s on %s', h.privilege_type, h.object) FROM held AS h
+		WHERE h.grantee = 0 AND h.object !~ '^unleash_tokens\.(guard|token_[a-z]+)\(' ORDER BY 1 LIMIT 11),
+	'PUBLIC may do nothing in the schema but show a token and ask who is calling.',
 	'Run REVOKE ... FROM PUBLIC.'),
 
 	('roles', 'warning', ARRAY(
@@ -888,6 +1048,13 @@ REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM PUBLIC;
 REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM PUBLIC;
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA unleash_tokens FROM PUBLIC;
 REVOKE ALL ON TYPE unleash_tokens."*/*" FROM PUBLIC;
+
+-- These need no right: guard() asks for a secret, the others tell a caller who he is.
+GRANT EXECUTE ON FUNCTION
+	unleash_tokens.guard(), unleash_tokens.guard(text), unleash_tokens.token_selector(), unleash_tokens.token_name(),
+	unleash_tokens.token_type(), unleash_tokens.token_environment(), unleash_tokens.token_projects(),
+	unleash_tokens.token_reaches(text), unleash_tokens.token_reaches(text, text), unleash_tokens.token_identity()
+TO PUBLIC;
 
 COMMENT ON SCHEMA unleash_tokens IS 'API tokens: create, list, change, delete and authenticate them.';
 

@@ -36,6 +36,8 @@
 #include "rules/import.h"
 #include "http/postgrest.h"
 #include "rules/lifetime.h"
+#include "http/prerequest.h"
+#include "rules/guard.h"
 #include "base/problem.h"
 #include "base/quiet.h"
 #include "rules/purge.h"
@@ -112,8 +114,10 @@ _PG_init(void)
 								&ut_usage_slots,
 								262144, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	ut_prerequest_init();
 	MarkGUCPrefixReserved("unleash_tokens");
 	ut_quiet_init();
+	ut_guard_init();
 
 	/* pg_upgrade must find neither memory nor processes of ours */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)

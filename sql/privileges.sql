@@ -1,5 +1,5 @@
 --
--- Who may do what: PUBLIC nothing at all, everybody else what was granted.
+-- Who may do what: PUBLIC may show a token and ask who is calling, everybody else what was granted.
 --
 SET client_min_messages = warning;
 CREATE EXTENSION IF NOT EXISTS unleash_tokens;
@@ -58,7 +58,7 @@ SELECT * FROM pg_temp.rights ORDER BY 1, 2, 3;
 ROLLBACK;
 
 --
--- In fact: whoever may only look into the schema gets nowhere.
+-- In fact: whoever may only look into the schema gets nowhere but there.
 --
 BEGIN;
 CREATE ROLE regress_unleash_anyone;
@@ -71,8 +71,8 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 CREATE TEMP TABLE attempt ON COMMIT DROP AS
-	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
-	FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace AND prorettype <> 'trigger'::regtype
+	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'regclass'::regtype THEN '''pg_class''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
+	FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace AND prorettype <> 'trigger'::regtype AND NOT has_function_privilege('regress_unleash_anyone', oid, 'EXECUTE')
 	UNION ALL
 	SELECT format(s, oid::regclass), relname FROM pg_class, unnest(ARRAY['TABLE %s', 'INSERT INTO %s DEFAULT VALUES', 'DELETE FROM %s',
 		'TRUNCATE %s CASCADE', 'LOCK %s IN ACCESS SHARE MODE']) AS s

@@ -80,7 +80,7 @@ BEGIN
 			UPDATE model.project SET id = 'swap-' || id WHERE id = victim;
 			RETURN 'project renamed';
 		WHEN dice = 8 AND n % 17 = 0 THEN
-			TRUNCATE unleash_tokens.project, unleash_tokens.api_token_project;
+			TRUNCATE unleash_tokens.project, unleash_tokens.api_token_project, unleash_tokens.guard_role;
 			DELETE FROM model.project;
 			RETURN 'projects truncated';
 		ELSE

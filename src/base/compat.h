@@ -57,4 +57,11 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/* 16 lets a membership be one without SET ROLE. */
+#if PG_VERSION_NUM >= 160000
+#define UT_MAY_SET_ROLE(member, role) member_can_set_role(member, role)
+#else
+#define UT_MAY_SET_ROLE(member, role) is_member_of_role(member, role)
+#endif
+
 #endif							/* UT_COMPAT_H */

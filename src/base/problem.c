@@ -18,6 +18,7 @@
 #define BAD "BadDataError"
 #define INVALID ERRCODE_INVALID_PARAMETER_VALUE
 #define DENIED ERRCODE_INSUFFICIENT_PRIVILEGE
+#define UNKNOWN ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
 
 /* Indexed by UtProblemId.  The names are Unleash's, the words are ours. */
 static const UtProblemKind kinds[UT_PROBLEMS] = {
@@ -108,6 +109,24 @@ static const UtProblemKind kinds[UT_PROBLEMS] = {
 	[UT_PROBLEM_NOT_COVERED] = {"PermissionError", 403, DENIED,
 		"the API token does not cover what is asked for",
 	"Use a token of that type, project and environment."},
+	[UT_PROBLEM_GUARD_MISSING] = {"AuthenticationRequired", 401, UNKNOWN,
+		"the request to the guarded API carries no API token",
+	"Send the token in the header apikey."},
+	[UT_PROBLEM_GUARD_REFUSED] = {"UnauthorizedError", 401, UNKNOWN,
+		"the API token of the request is not valid",
+	"It may be mistyped, expired or deleted: use one that is valid."},
+	[UT_PROBLEM_GUARD_KEYS] = {BAD, 400, INVALID,
+		"the request carries two different keys",
+	"Send one token, in one header."},
+	[UT_PROBLEM_GUARD_JWT] = {BAD, 400, INVALID,
+		"the request carries both a JWT and an API token",
+	"Send one of them: a request has one identity."},
+	[UT_PROBLEM_GUARD_OTHER] = {BAD, 400, ERRCODE_ACTIVE_SQL_TRANSACTION,
+		"the transaction already runs for another API token",
+	"Use one token in each transaction."},
+	[UT_PROBLEM_GUARD_ROLE] = {"PermissionError", 403, DENIED,
+		"the API token has no role in this database",
+	"Have a role set for such tokens with unleash_tokens.set_guard_role()."},
 	[UT_PROBLEM_PATH] = {"NotFoundError", 404, ERRCODE_UNDEFINED_OBJECT,
 		"there is nothing at this path",
 	"Paths are exact: see /docs/openapi.json for those there are."},
@@ -174,5 +193,6 @@ ut_problem_raise(const UtProblem *problem)
 			(errcode(kind->sqlstate),
 			 errmsg_internal("%s", kind->message),
 			 errdetail_internal("%s", problem->detail),
-			 errhint("%s", kind->hint)));
+			 errhint("%s", kind->hint),
+			 errhidestmt(true), errhidecontext(true)));
 }

@@ -47,6 +47,12 @@ typedef enum UtProblemId
 	UT_PROBLEM_KEY_REFUSED,
 	UT_PROBLEM_NOT_ADMIN,
 	UT_PROBLEM_NOT_COVERED,
+	UT_PROBLEM_GUARD_MISSING,
+	UT_PROBLEM_GUARD_REFUSED,
+	UT_PROBLEM_GUARD_KEYS,
+	UT_PROBLEM_GUARD_JWT,
+	UT_PROBLEM_GUARD_OTHER,
+	UT_PROBLEM_GUARD_ROLE,
 	UT_PROBLEM_PATH,
 	UT_PROBLEM_PATH_ENCODING,
 	UT_PROBLEM_METHOD,
@@ -86,7 +92,10 @@ extern const UtProblemKind *ut_problem_kind(UtProblemId id);
 extern bool ut_problem_set(UtProblem *problem, UtProblemId id, const char *path,
 						   const char *format,...) pg_attribute_printf(4, 5);
 
-/* Raise a refusal as an ERROR with its SQLSTATE, DETAIL and HINT. */
+/*
+ * Raise a refusal as an ERROR with its SQLSTATE, DETAIL and HINT.  The log does
+ * not get the statement, which may hold a secret.
+ */
 pg_noreturn extern void ut_problem_raise(const UtProblem *problem);
 
 #endif							/* UT_PROBLEM_H */

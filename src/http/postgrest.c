@@ -22,8 +22,8 @@
 #include "rules/request.h"
 
 /* After a transaction a setting is empty, not absent: both mean unset. */
-static const char *
-get_setting(const char *name)
+const char *
+ut_postgrest_get(const char *name)
 {
 	const char *value = GetConfigOption(name, true, false);
 
@@ -44,34 +44,35 @@ set_setting(const char *name, const char *value)
 bool
 ut_postgrest_is_calling(const char *function)
 {
-	const char *path = get_setting("request.path");
+	const char *path = ut_postgrest_get("request.path");
 
 	return path != NULL && strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
 }
 
-static Datum
-without_key(Datum object, const char *key)
-{
-	return DirectFunctionCall2(jsonb_delete, object, PointerGetDatum(cstring_to_text(key)));
-}
-
 bool
-ut_postgrest_take_headers(Jsonb **headers, UtProblem *problem)
+ut_postgrest_read_headers(Jsonb **headers, UtProblem *problem)
 {
-	const char *setting = get_setting("request.headers");
-	Datum		kept;
+	const char *setting = ut_postgrest_get("request.headers");
 
 	if (setting == NULL ||
 		!ut_field_read_json(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
 		!JB_ROOT_IS_OBJECT(*headers))
 		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
 							  "The setting request.headers holds no headers.");
-	/* PUT and DELETE may carry a secret in their path. */
-	kept = without_key(JsonbPGetDatum(*headers), "authorization");
-	kept = without_key(kept, "x-original-uri");
+	return true;
+}
+
+void
+ut_postgrest_blank_headers(Jsonb *headers, List *names)
+{
+	Datum		kept = JsonbPGetDatum(headers);
+	ListCell   *cell;
+
+	foreach(cell, names)
+		kept = DirectFunctionCall2(jsonb_delete, kept,
+								   PointerGetDatum(cstring_to_text(lfirst(cell))));
 	set_setting("request.headers",
 				JsonbToCString(NULL, &DatumGetJsonbP(kept)->root, -1));
-	return true;
 }
 
 void

@@ -60,8 +60,10 @@ read_request(UtRequest *request, UtProblem *problem)
 {
 	Jsonb	   *headers;
 
-	if (!ut_postgrest_take_headers(&headers, problem))
+	if (!ut_postgrest_read_headers(&headers, problem))
 		return false;
+	/* PUT and DELETE may carry a secret in their path */
+	ut_postgrest_blank_headers(headers, list_make2("authorization", "x-original-uri"));
 	request->method = ut_field_get_string(headers, "x-original-method");
 	request->target = ut_field_get_string(headers, "x-original-uri");
 	request->key = ut_field_get_string(headers, "authorization");

@@ -46,8 +46,8 @@ family(UtTokenType type)
 	return type == UT_TOKEN_BACKEND ? UT_TOKEN_CLIENT : type;
 }
 
-static bool
-reaches_project(const UtToken *caller, const char *project)
+bool
+ut_caller_reaches_project(const UtToken *caller, const char *project)
 {
 	for (int i = 0; i < caller->scope.count; i++)
 	{
@@ -63,7 +63,7 @@ ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 	if (need->has_type && family(need->type) != family(caller->type))
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token is of type %s.", ut_token_type_names[caller->type]);
-	if (need->project != NULL && !reaches_project(caller, need->project))
+	if (need->project != NULL && !ut_caller_reaches_project(caller, need->project))
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token does not reach the project.");
 	if (need->environment != NULL && caller->environment != NULL &&

@@ -165,6 +165,14 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_DELETE] = {
 		"DELETE FROM unleash_tokens.api_token WHERE selector = $1",
 	1, {TEXTOID}, true},
+	[UT_PLAN_SET_GUARD_ROLE] = {
+		"INSERT INTO unleash_tokens.guard_role (type, environment, project, role) VALUES ($1, $2, $3, $4) "
+		"ON CONFLICT ON CONSTRAINT guard_role_key DO UPDATE SET role = EXCLUDED.role",
+	4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}, true},
+	[UT_PLAN_DROP_GUARD_ROLE] = {
+		"DELETE FROM unleash_tokens.guard_role WHERE type IS NOT DISTINCT FROM $1 "
+		"AND environment IS NOT DISTINCT FROM $2 AND project IS NOT DISTINCT FROM $3",
+	3, {TEXTOID, TEXTOID, TEXTOID}},
 	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
 		"SELECT FROM unleash_tokens.project WHERE id = $1 ->> 'id' AND origin = 'install' FOR UPDATE",
 	1, {JSONBOID}},

@@ -51,6 +51,7 @@ static const Restorer restorers[] = {
 	{"api_token", "api_token", NO_PLANS},
 	{"api_token_project", "api_token_project", NO_PLANS},
 	{"api_token_event", "api_token_event", NO_PLANS},
+	{"guard_role", "guard_role", NO_PLANS},
 };
 
 static const Restorer *

@@ -1,0 +1,293 @@
+/*-------------------------------------------------------------------------
+ *
+ * guard.c
+ *	  Which database role stands for a token, and which projects are there?
+ *
+ * guard() runs in front of each request of somebody else's API, and what it
+ * reads is no business of the roles those requests run as.  So these are scans
+ * of an index, as in read.c.
+ *
+ * Locking: tables ACCESS SHARE to the end of the transaction, as SELECT does;
+ * the catalog of settings only while it is read.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "access/genam.h"
+#include "access/htup_details.h"
+#include "access/skey.h"
+#include "access/table.h"
+#include "catalog/indexing.h"
+#include "catalog/namespace.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_db_role_setting.h"
+#include "catalog/pg_namespace.h"
+#include "miscadmin.h"
+#include "storage/lmgr.h"
+#include "utils/array.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/lsyscache.h"
+#include "utils/rel.h"
+#include "utils/snapmgr.h"
+#include "utils/syscache.h"
+
+#include "base/compat.h"
+#include "store/guard.h"
+#include "store/plan.h"
+#include "store/row.h"
+#include "store/store.h"
+#include "store/version.h"
+
+/* Columns of guard_role; those that choose a row come first. */
+#define GUARD_CHOICES 3
+#define GUARD_ROLE 4
+#define REGISTRY_ID 1
+
+static Oid
+find_relation(const char *name)
+{
+	Oid			relation = get_relname_relid(name, get_namespace_oid("unleash_tokens", false));
+
+	if (!OidIsValid(relation))
+		ereport(ERROR,
+				(errcode(ERRCODE_UNDEFINED_TABLE),
+				 errmsg("relation \"unleash_tokens.%s\" does not exist", name)));
+	return relation;
+}
+
+/* ---- The role of a token ---- */
+
+/* The row of exactly these; NULL is a value like another. */
+static char *
+read_role(Relation relation, Oid index, Snapshot snapshot, char *const *choices)
+{
+	ScanKeyData keys[GUARD_CHOICES];
+	SysScanDesc scan;
+	HeapTuple	row;
+	char	   *role = NULL;
+
+	for (int i = 0; i < GUARD_CHOICES; i++)
+	{
+		if (choices[i] != NULL)
+			ScanKeyInit(&keys[i], i + 1, BTEqualStrategyNumber, F_TEXTEQ,
+						CStringGetTextDatum(choices[i]));
+		else
+			ScanKeyEntryInitialize(&keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1,
+								   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
+	}
+	scan = systable_beginscan(relation, index, true, snapshot, GUARD_CHOICES, keys);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row, GUARD_ROLE, RelationGetDescr(relation), &isnull);
+
+		role = TextDatumGetCString(value);
+	}
+	systable_endscan(scan);
+	return role;
+}
+
+/*
+ * From the row that says most to the one that says nothing: the type counts
+ * more than the environment, and that more than the project.
+ */
+bool
+ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
+{
+	char	   *said[GUARD_CHOICES] = {
+		(char *) ut_token_type_names[token->type],
+		token->environment,
+		!token->scope.all && token->scope.count == 1 ? token->scope.ids[0] : NULL
+	};
+	Relation	relation;
+	Oid			index;
+	Snapshot	snapshot;
+
+	ut_version_check();
+	relation = table_open(find_relation("guard_role"), AccessShareLock);
+	index = find_relation("guard_role_key");
+	LockRelationOid(index, AccessShareLock);	/* as latest.h says: locks first, then the snapshot */
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	found->role = NULL;
+	for (int left_out = 0; left_out < 1 << GUARD_CHOICES && found->role == NULL; left_out++)
+	{
+		bool		is_other = true;
+		char	   *choices[GUARD_CHOICES];
+
+		for (int i = 0; i < GUARD_CHOICES; i++)
+		{
+			bool		leave = left_out & (1 << (GUARD_CHOICES - 1 - i));
+
+			is_other = is_other && (leave || said[i] != NULL);
+			choices[i] = leave ? NULL : said[i];
+		}
+		if (!is_other)
+			continue;			/* the same as one that leaves out less */
+		found->role = read_role(relation, index, snapshot, choices);
+		found->type = choices[0];
+		found->environment = choices[1];
+		found->project = choices[2];
+	}
+	UnregisterSnapshot(snapshot);
+	table_close(relation, NoLock);
+	return found->role != NULL;
+}
+
+static void
+fill_choices(const UtGuardRole *row, Datum *values, char *nulls)
+{
+	values[0] = ut_row_text(row->type, &nulls[0]);
+	values[1] = ut_row_text(row->environment, &nulls[1]);
+	values[2] = ut_row_text(row->project, &nulls[2]);
+}
+
+void
+ut_store_set_guard_role(const UtGuardRole *row)
+{
+	Datum		values[GUARD_ROLE];
+	char		nulls[] = "    ";
+
+	ut_store_open();
+	fill_choices(row, values, nulls);
+	values[GUARD_ROLE - 1] = CStringGetTextDatum(row->role);
+	ut_store_expect(ut_store_run(UT_PLAN_SET_GUARD_ROLE, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+bool
+ut_store_drop_guard_role(const UtGuardRole *row)
+{
+	Datum		values[GUARD_CHOICES];
+	char		nulls[] = "   ";
+	uint64		dropped;
+
+	ut_store_open();
+	fill_choices(row, values, nulls);
+	dropped = ut_store_run(UT_PLAN_DROP_GUARD_ROLE, values, nulls, UT_VIEW_USUAL);
+	ut_store_close();
+	return dropped > 0;
+}
+
+/* ---- The registry of projects ---- */
+
+/*
+ * A reader is called in policies, where it must see what its statement sees;
+ * and whoever runs the statement has no right to the registry.
+ */
+static List *
+read_projects(int nkeys, ScanKey key)
+{
+	Relation	relation = table_open(find_relation("project"), AccessShareLock);
+	SysScanDesc scan = systable_beginscan(relation, find_relation("project_pkey"), nkeys > 0,
+										  GetActiveSnapshot(), nkeys, key);
+	HeapTuple	row;
+	List	   *ids = NIL;
+
+	while (HeapTupleIsValid(row = systable_getnext(scan)))
+	{
+		bool		isnull;
+		Datum		id = heap_getattr(row, REGISTRY_ID, RelationGetDescr(relation), &isnull);
+
+		ids = lappend(ids, TextDatumGetCString(id));
+	}
+	systable_endscan(scan);
+	table_close(relation, NoLock);
+	return ids;
+}
+
+bool
+ut_store_is_project(const char *id)
+{
+	ScanKeyData key;
+
+	ScanKeyInit(&key, REGISTRY_ID, BTEqualStrategyNumber, F_TEXTEQ, CStringGetTextDatum(id));
+	return read_projects(1, &key) != NIL;
+}
+
+List *
+ut_store_list_projects(void)
+{
+	return read_projects(0, NULL);
+}
+
+/* ---- What the server knows of a role ---- */
+
+static bool
+owns_table(Oid role, const char *table)
+{
+	HeapTuple	tuple = SearchSysCache1(RELOID, ObjectIdGetDatum(find_relation(table)));
+	bool		owns;
+
+	if (!HeapTupleIsValid(tuple))
+		return false;
+	owns = ((Form_pg_class) GETSTRUCT(tuple))->relowner == role;
+	ReleaseSysCache(tuple);
+	return owns;
+}
+
+bool
+ut_store_is_owner(Oid role)
+{
+	static const char *const tables[] = {
+		"project", "environment", "api_token", "api_token_project", "api_token_event",
+		"backup_row", "guard_role"
+	};
+	Oid			schema = get_namespace_oid("unleash_tokens", false);
+	HeapTuple	tuple = SearchSysCache1(NAMESPACEOID, ObjectIdGetDatum(schema));
+	bool		owns = false;
+
+	if (HeapTupleIsValid(tuple))
+	{
+		owns = ((Form_pg_namespace) GETSTRUCT(tuple))->nspowner == role;
+		ReleaseSysCache(tuple);
+	}
+	for (int i = 0; i < (int) lengthof(tables) && !owns; i++)
+		owns = owns_table(role, tables[i]);
+	return owns;
+}
+
+static List *
+add_settings(List *settings, Relation relation, Oid database, Oid role)
+{
+	ScanKeyData keys[2];
+	SysScanDesc scan;
+	HeapTuple	row;
+	bool		isnull = true;
+	Datum		value = (Datum) 0;
+
+	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(database));
+	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
+				ObjectIdGetDatum(role));
+	scan = systable_beginscan(relation, DbRoleSettingDatidRolidIndexId, true, NULL, 2, keys);
+	row = systable_getnext(scan);
+	if (HeapTupleIsValid(row))
+		value = heap_getattr(row, Anum_pg_db_role_setting_setconfig,
+							 RelationGetDescr(relation), &isnull);
+	if (!isnull)
+	{
+		int			count;
+		char	  **texts = ut_row_read_texts(DatumGetArrayTypePCopy(value), &count);
+
+		for (int i = 0; i < count; i++)
+			settings = lappend(settings, texts[i]);
+	}
+	systable_endscan(scan);
+	return settings;
+}
+
+List *
+ut_store_list_role_settings(Oid role)
+{
+	Relation	relation = table_open(DbRoleSettingRelationId, AccessShareLock);
+	List	   *settings = add_settings(NIL, relation, InvalidOid, role);
+
+	settings = add_settings(settings, relation, MyDatabaseId, role);
+	table_close(relation, AccessShareLock);
+	return settings;
+}
