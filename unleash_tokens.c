@@ -99,7 +99,7 @@ _PG_init(void)
 							"Sets the time between writes of when tokens were used.",
 							NULL,
 							&ut_flush_interval,
-							10, 1, 3600,
+							60, 1, 3600,
 							PGC_SIGHUP, GUC_UNIT_S, NULL, NULL, NULL);
 	DefineCustomStringVariable("unleash_tokens.primary_conninfo",
 							   "Sets where a standby sends when tokens were used.",

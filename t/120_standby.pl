@@ -6,6 +6,7 @@ use warnings;
 
 use Cwd qw(abs_path);
 use File::Basename qw(dirname);
+use IO::Select;
 use IO::Socket::UNIX;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -353,6 +354,31 @@ $at = shown($standby, 'seventh') =~ s/\+00$//r;
 set($standby, 'unleash_tokens.primary_conninfo', $to_primary);
 comes_to_store($primary, 'seventh', $at, '... put right, it arrives');
 close $silent;
+
+# It hangs up on everybody.  Six batches wait; tried are as many as have had the time.
+my $rude = IO::Socket::UNIX->new(Local => "$silent_dir/.s.PGSQL.5433", Listen => 100) or die "cannot listen: $!";
+set($standby, 'unleash_tokens.primary_conninfo', "$to_primary host=$silent_dir port=5433");
+is($standby->safe_psql('postgres', q{
+	SELECT unleash_tokens.note_usage(array_agg(lpad(i::text, 22, 'x')), array_agg(clock_timestamp())) FROM generate_series(1, 3000) AS i}), 3000,
+	'who hangs up: many notes');
+my ($attempts, $end) = (0, time + 8);
+while (time < $end)
+{
+	next unless IO::Select->new($rude)->can_read(0.1);
+	$rude->accept->close;
+	$attempts++;
+}
+cmp_ok($attempts, '>=', 2, "... is tried again ($attempts times)");
+cmp_ok($attempts, '<=', 5, '... after one second, then two, then four');
+close $rude;
+$offset = -s $primary->logfile;
+set($primary, 'log_connections', 'on');
+set($standby, 'unleash_tokens.primary_conninfo', $to_primary);
+comes_to($standby, 'SELECT notes_held = 0 FROM unleash_tokens.stat', 't', '... put right, all arrive');
+my $connections = () = substr(slurp_file($primary->logfile), $offset) =~ /connection authorized: user=unleash_tokens_standby/g;
+cmp_ok($connections, '>=', 1, '... by a connection');
+cmp_ok($connections, '<=', 3, "... of a worker, not of a batch ($connections for six batches)");
+set($primary, 'log_connections', 'off');
 
 # ---- The replay lags ----
 

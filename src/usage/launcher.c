@@ -40,7 +40,7 @@
 #include "usage/memory.h"
 #include "usage/stat.h"
 
-int			ut_flush_interval = 10;
+int			ut_flush_interval = 60;
 
 /* The workers that were asked for, by the places of their runs; NULL: none. */
 static BackgroundWorkerHandle *handles[UT_RUNS];

@@ -265,6 +265,7 @@ begin(Oid database)
 	set_worker_setting("search_path", "pg_catalog, pg_temp");
 	set_worker_setting("lock_timeout", "500ms");
 	set_worker_setting("synchronous_commit", "off");
+	set_worker_setting("row_security", "off");	/* an error where it would hide rows */
 	/* whatever the database's defaults are */
 	set_worker_setting("default_transaction_read_only", "off");
 	set_worker_setting("default_transaction_isolation", "read committed");
