@@ -171,13 +171,18 @@ sub release_workers
 	return;
 }
 
+my $loads = 0;
+
 # Validations by two sessions at random until stop_load(); $failed is what
 # pgbench says of the first error.
 sub start_load
 {
 	my ($node, $database, $query) = @_;
-	my $script = $node->basedir . '/load.sql';
+	my $script = $node->basedir . '/load-' . ++$loads . '.sql';
 	my %load = (out => '');
+
+	# a line for each would fill the log
+	local $ENV{PGOPTIONS} = '-c log_statement=none';
 
 	$query //= 'SELECT unleash_tokens.validate_api_token(secret) FROM secret WHERE id = :id';
 	open(my $file, '>', $script) or die "could not write $script: $!";
