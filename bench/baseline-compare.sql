@@ -1,7 +1,7 @@
 --
 -- The extension and the plain way, asked the same at random: from a fixed seed,
 -- but for the secrets.  Prints a line "ok - " or "not ok - " for each comparison, and examples of
--- what differs.  Run by bench/baseline-test.
+-- what differs.  Run by t/baseline/run.
 --
 \set QUIET on
 SET client_min_messages = warning;

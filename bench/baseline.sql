@@ -2,7 +2,7 @@
 -- The plain way: create and validate in PL/pgSQL and SQL with pgcrypto, the
 -- rival in the benchmarks.  It keeps every rule of the extension, works on the
 -- extension's own tables, and is tested by the extension's own regression
--- tests (bench/baseline-test).  What it cannot do:
+-- tests (t/baseline/run).  What it cannot do:
 --
 -- - A function in PL/pgSQL has no latest snapshot.  Validation sees what its
 --   transaction sees: in REPEATABLE READ a deleted token goes on working.

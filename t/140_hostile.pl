@@ -105,7 +105,7 @@ sub set_traps
 	my ($database) = @_;
 	my ($code, $out, $err) = $node->psql($database, "GRANT CREATE, USAGE ON SCHEMA public TO mallory; $traps", on_error_stop => 1);
 	is($code, 0, "$database: traps are set") or BAIL_OUT($err);
-	diag("$database: $1 traps, for " . scalar(keys %called) . ' functions and all operators') if $err =~ /NOTICE:\s+(\d+) traps/;
+	diag("figure: $database: $1 traps, for " . scalar(keys %called) . ' functions and all operators') if $err =~ /NOTICE:\s+(\d+) traps/;
 	return;
 }
 

@@ -103,7 +103,7 @@ $expected =~ s/^#.*\n//mg;
 is("$matrix\n", $expected, 'the matrix is that of t/privileges.expected');
 note($matrix);
 my ($cells, $objects) = split /\|/, $node->safe_psql('app', 'SELECT count(*), count(DISTINCT (kind, object)) FROM cell');
-diag(sprintf '%d roles and PUBLIC, %d objects, %d cells', scalar(@roles), $objects, $cells);
+diag(sprintf 'figure: %d roles and PUBLIC, %d objects, %d cells', scalar(@roles), $objects, $cells);
 cmp_ok($cells, '>', 1000, 'many cells');
 is($node->safe_psql('app', 'SELECT count(*) FROM cell WHERE grantable'), 0, 'nobody may grant anything on');
 
@@ -159,7 +159,7 @@ my $wrong = $node->safe_psql('app', q{
 	ORDER BY 1, 2, 3, 4});
 is($wrong, '', 'each role can do what the matrix says, and nothing else');
 my ($tried, $refused) = split /\|/, $node->safe_psql('app', q{SELECT count(*), count(*) FILTER (WHERE outcome = '42501') FROM public.tried});
-diag("$tried attempts, $refused refused");
+diag("figure: $tried attempts, $refused refused");
 cmp_ok($tried, '>', 800, 'many attempts');
 is($node->safe_psql('app', q{SELECT count(*) FROM tried WHERE role IN ('unleash_tokens_authenticator', 'stranger', 'dba', 'creator') AND outcome <> '42501'}), 0,
 	'those that were given nothing get nothing');

@@ -144,7 +144,7 @@ for (const [word, [encoding, fits]] of Object.entries(places)) {
 	});
 
 	await test(`${encoding}: the server went through it all`, () => assertServerSame(client, before));
-	console.log(`# ${encoding}: ${counts.tried} cases, ${counts.stored} tokens stored and answered as sent, ${counts.refused} refused and nothing stored`);
+	console.log(`figure: ${encoding}: ${counts.tried} cases, ${counts.stored} tokens stored and answered as sent, ${counts.refused} refused and nothing stored`);
 	await disconnect();
 	await dropDatabase(DATABASE);
 }

@@ -211,7 +211,7 @@ await test('no secret of these cases is in a log', async () => {
 	assert.ok(assertLogsClean() > 0);
 });
 
-console.log(`# ${counts.tried} cases through nginx: ${[...statuses].sort().map(([status, n]) => `${n} times ${status}`).join(', ')}, ${counts.closed} closed without a status; ${counts.gateway} refused by nginx`);
+console.log(`figure: ${counts.tried} cases through nginx: ${[...statuses].sort().map(([status, n]) => `${n} times ${status}`).join(', ')}, ${counts.closed} closed without a status; ${counts.gateway} refused by nginx`);
 await client.query('DELETE FROM unleash_tokens.api_token WHERE token_name <> $1', ['first']);
 await disconnect();
 finish();

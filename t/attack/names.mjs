@@ -102,7 +102,7 @@ for (const [table, column, field] of [['project', 'id', 'project'], ['environmen
 			}
 		}
 		await forget();
-		console.log(`# ${entered} of them can be entered as ${field}`);
+		console.log(`figure: ${entered} of them can be entered as ${field}`);
 	});
 
 await test('a token of more projects than a header can name: /auth leaves the list out, and covers each of them', async () => {
@@ -134,7 +134,7 @@ async function assertAuth(made, field, name) {
 }
 
 await test('the server went through it all', () => assertServerSame(client, before));
-console.log(`# ${counts.stored} names stored and shown as given, ${counts.refused} refused`);
+console.log(`figure: ${counts.stored} names stored and shown as given, ${counts.refused} refused`);
 await forget();
 await client.query(`DELETE FROM unleash_tokens.project WHERE id <> 'default'; DELETE FROM unleash_tokens.environment WHERE name NOT IN ('development', 'production')`);
 await disconnect();

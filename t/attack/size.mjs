@@ -84,7 +84,7 @@ for (const [door, refused] of [['SQL', refusedBySql], ['the entry of the REST do
 		}
 		const held = Number(await one(client, 'SELECT sum(total_bytes) FROM pg_backend_memory_contexts'));
 		assert.ok(held < 16 * MB, `the backend holds ${held} bytes`);
-		console.log(`# ${Object.keys(bodies).length} bodies, two to four times each; the slowest took ${Math.max(...took)} ms; the backend holds ${Math.round(held / 1024)} kB`);
+		console.log(`figure: ${Object.keys(bodies).length} bodies, two to four times each; the slowest took ${Math.max(...took)} ms; the backend holds ${Math.round(held / 1024)} kB`);
 		await assertServerSame(client, before);
 	});
 
@@ -125,7 +125,7 @@ await test('through nginx: 300 bodies as deep or long as may be, and the backend
 	const first = await workers();
 	await attack(300);
 	const last = await workers();
-	console.log(`# the largest backend of the pool had ${first} kB, and after 300 more ${last} kB`);
+	console.log(`figure: the largest backend of the pool had ${first} kB, and after 300 more ${last} kB`);
 	assert.ok(last - first < 2048, `from ${first} to ${last} kB`);
 });
 
@@ -172,7 +172,7 @@ await test('1,000 tokens that are none: no look at a table', async () => {
 	assert.equal(await one(client, 'SELECT unleash_tokens.validate_api_token($1)', [ADMIN.replace('utok', 'utoq')]), null);
 	assert.ok(await reads(client) > start, 'reads are not counted');
 	assert.equal(await fingerprint(), known);
-	console.log(`# ${3 * garbage.length} checks of tokens that are none: 0 reads of tables and indexes`);
+	console.log(`figure: ${3 * garbage.length} checks of tokens that are none: 0 reads of tables and indexes`);
 });
 
 await test('1,000 tokens that are none as keys of requests: 401 without a look at a table', async () => {
@@ -198,7 +198,7 @@ await test('1,000 tokens that are none as keys of requests: 401 without a look a
 	await settle();
 	assert.ok(await reads(main) > start, 'reads are not counted');
 	assert.equal(await mainFingerprint(), known);
-	console.log(`# ${forHeaders.length} requests with such keys: 0 reads of tables and indexes`);
+	console.log(`figure: ${forHeaders.length} requests with such keys: 0 reads of tables and indexes`);
 });
 
 await disconnect();

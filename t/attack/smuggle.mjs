@@ -167,7 +167,7 @@ await test('what was passed on has left nothing in the connections to PostgREST'
 	await assertServerSame(client, before);
 });
 
-console.log(`# ${counts.tried} shapes: ${counts.refused} refused with 4xx, ${counts.single} taken as one request, ${counts.closed} closed without an answer; no hidden request was carried out`);
+console.log(`figure: ${counts.tried} shapes: ${counts.refused} refused with 4xx, ${counts.single} taken as one request, ${counts.closed} closed without an answer; no hidden request was carried out`);
 await client.query('DELETE FROM unleash_tokens.api_token WHERE token_name <> $1', ['first']);
 await disconnect();
 finish();

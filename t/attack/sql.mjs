@@ -103,7 +103,7 @@ await test('every function there is, with arbitrary values', async () => {
 		WHERE n.nspname = 'unleash_tokens' AND p.prorettype <> 'trigger'::regtype AND has_function_privilege('unleash_tokens_admin', p.oid, 'EXECUTE')
 			AND p.proname <> 'create_api_token' AND p.pronargs > 0 ORDER BY 1, 2`);
 	assert.ok(rows.length >= 9, `only ${rows.length} functions`);
-	console.log(`# ${rows.length} functions: ${rows.map(({ name }) => name).join(', ')}`);
+	console.log(`figure: ${rows.length} functions: ${rows.map(({ name }) => name).join(', ')}`);
 	for (const { name, types } of rows) {
 		const arbitrary = fc.tuple(...types.map((type) => {
 			assert.ok(anyOf[type], `no arbitrary values for the type ${type} of ${name}`);
@@ -179,7 +179,7 @@ await test('no secret of these cases is in a log', async () => {
 	assert.ok(assertLogsClean() > 0);
 });
 
-console.log(`# ${tried} cases through SQL: ${answered} answered, ${refused} refused; the same backend all the time`);
+console.log(`figure: ${tried} cases through SQL: ${answered} answered, ${refused} refused; the same backend all the time`);
 await disconnect();
 await dropDatabase(DATABASE);
 await disconnect();

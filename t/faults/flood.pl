@@ -99,7 +99,7 @@ sub refused { return $node->safe_psql('postgres', 'SELECT refused_malformed + re
 
 my $before = refused();
 my $can = finish_pgbench(start_pgbench('bad', '-c', 4, '-j', 2, '-T', 3));
-note(sprintf 'as many as it can: %d refusals a second, by 4 clients', $can);
+note(sprintf 'figure: as many as it can: %d refusals a second, by 4 clients', $can);
 cmp_ok(refused() - $before, '>=', 3 * $can * 0.9, sprintf 'every one of a flood is refused: %d a second by 4 clients that do nothing else', $can);
 
 # Where they and the server share few processors, a flood at the very limit leaves none to anyone.
@@ -130,7 +130,7 @@ foreach my $attempt (1 .. $attempts)
 	$ratio = median(@{ $p99{flooded} }) / median(@{ $p99{quiet} });
 	$told = sprintf 'p99 %d us quiet, %d us flooded (%.2f times); p50 %d and %d us; %d refused a second meanwhile; medians of %d rounds',
 	  median(@{ $p99{quiet} }), median(@{ $p99{flooded} }), $ratio, median(@{ $p50{quiet} }), median(@{ $p50{flooded} }), median(@rates), $rounds;
-	note("attempt $attempt: $told");
+	note("figure: attempt $attempt: $told");
 	last if $ratio <= $most;
 }
 cmp_ok($ratio, '<=', $most, "a client with a token, while others have none: $told");

@@ -134,7 +134,7 @@ async function assertConsistent(load) {
 	return unanswered;
 }
 
-const told = (load, unanswered) => console.log(`# ${load}, ${unanswered} made without an answer`);
+const told = (load, unanswered) => console.log(`figure: ${load}, ${unanswered} made without an answer`);
 const makesTokens = async (load, more) => {
 	const from = load.made;
 	await poll(`${more} more tokens`, 60000, () => load.made >= from + more);
@@ -226,7 +226,7 @@ await test('all connections of PostgreSQL are taken: 503 with Retry-After, and i
 		answers.forEach(assertUnavailable);
 		load = new Load();
 		await poll('refusals', 60000, () => load.refused >= 8);
-		console.log(`# ${taken} connections taken; ${load}`);
+		console.log(`figure: ${taken} connections taken; ${load}`);
 	} finally {
 		session.stdin.end();
 		await ended;
@@ -246,7 +246,7 @@ await test('in all that, no secret came into a log', () => {
 	}
 });
 
-console.log(`# ${secrets.length} tokens were answered and all hold, ${lost.length} were made without an answer`);
+console.log(`figure: ${secrets.length} tokens were answered and all hold, ${lost.length} were made without an answer`);
 serve.child.kill('SIGTERM');
 await serve.ended;
 finish();

@@ -402,7 +402,7 @@ await searchPlace('the error log of nginx', [path.join(data, 'log', 'nginx.error
 await searchPlace('the log of PostgREST, which logs each URL', [path.join(data, 'log', 'postgrest.log')], inPostgrest);
 await searchPlace('what PostgreSQL and nginx said beside their logs', ending(data, '.log'), inPostgrest);
 
-console.log(`${secretCount()} secrets, each in ${Object.keys(FORMS).length} forms, searched for in ${total.places} places: ${total.files} files and texts, ${mib(total.bytes)} MiB`);
-console.log(`${total.canaries} of ${total.canaries} canaries found, of ${canaryCount()} planted; ${statements} statements with bind parameters, ${refusals} of them refused; ` +
+console.log(`figure: ${secretCount()} secrets, each in ${Object.keys(FORMS).length} forms, searched for in ${total.places} places: ${total.files} files and texts, ${mib(total.bytes)} MiB`);
+console.log(`figure: ${total.canaries} of ${total.canaries} canaries found, of ${canaryCount()} planted; ${statements} statements with bind parameters, ${refusals} of them refused; ` +
 	`${kept.answers.length} refusals over HTTP; pg_stat_activity read ${samples} times`);
 finish();

@@ -1,5 +1,5 @@
 # shellcheck shell=bash disable=SC2154,SC2015
-# A real Unleash from npm, for the tests beside it and for the benchmark.  Sourced after bin/lib.sh, with $work set (a directory
+# A real Unleash from npm, for the tests beside it and for the benchmark.  Sourced after t/lib.sh, with $work set (a directory
 # for logs) and need_packages and choose_server_user done.  Who sources this calls stop_peer at its end.
 
 unleash_version=8.2.0
@@ -27,27 +27,13 @@ install_unleash() (
 
 # start_peer_postgres OPTION...: a PostgreSQL of its own, with these options of postgres.
 start_peer_postgres() {
-	local bin=${PG_CONFIG%/*} tries=0
-	make_run_dir
-	peer_dir=$run_dir
-	as_server "$bin/initdb" -D "$peer_dir/cluster" -U postgres -A trust -E UTF8 --locale=C.UTF-8 --no-sync >"$work/initdb.log" ||
-		die "initdb failed: $(cat "$work/initdb.log")"
-	as_server touch "$peer_dir/postgresql.log"
-	death_signal=INT start_server "$peer_dir/postgresql.log" "$bin/postgres" -D "$peer_dir/cluster" -k "$peer_dir" \
-		-c listen_addresses= -c port=5432 "$@"
-	peer_postgres_pid=$started
-	until peer_sql postgres -c 'SELECT 1' >/dev/null 2>&1; do
-		kill -0 "$peer_postgres_pid" 2>/dev/null && ((++tries < 300)) || die "PostgreSQL did not start: $(cat "$peer_dir/postgresql.log")"
-		sleep 0.1
-	done
+	local pg_bin=${PG_CONFIG%/*}
+	start_cluster '' "$@" || die "PostgreSQL did not start"
+	peer_dir=$run_dir peer_postgres_pid=$cluster_pid
 }
 
 # peer_sql DATABASE ARGUMENT...
-peer_sql() {
-	local db=$1
-	shift
-	"${PG_CONFIG%/*}/psql" -X -q -At -v ON_ERROR_STOP=1 -h "$peer_dir" -p 5432 -U postgres -d "$db" "$@"
-}
+peer_sql() { on "$peer_dir" "$@"; }
 
 # start_unleash NAME ADMIN_TOKEN SETTING=VALUE...: an Unleash with a database of its own; its URL is in $url.
 start_unleash() {
