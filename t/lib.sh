@@ -17,7 +17,7 @@ run_dir='' cluster_pid='' serve_pid=''
 by_bin_test() {
 	[ -n "${TEST_DIR:-}" ] || exec "$checkout/bin/test" "$suite"
 	choose_server_user
-	work=$TEST_WORK suite_tree=$TEST_WORK/suite pg_bin=$TEST_BIN run_dir=$TEST_SOCKETS
+	work=$TEST_WORK suite_tree=$TEST_WORK/suite pg_bin=${TEST_BIN:-${PG_CONFIG%/*}} run_dir=${TEST_SOCKETS:-}
 	mkdir -p "$suite_dir"
 }
 
