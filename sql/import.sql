@@ -67,7 +67,7 @@ INSERT INTO kept SELECT 'refused ' || i, 'a:development.' || md5(i::text) || md5
 SELECT r ->> 'index' AS index, r ->> 'tokenName' AS name, r ->> 'reason' AS reason
 FROM jsonb_array_elements(unleash_tokens.import_api_tokens(jsonb_build_array(5, '[]'::jsonb, NULL,
 	pg_temp.token('refused 1', '{"type": "root"}'), pg_temp.token('refused 2', '{"environment": "nope"}'), pg_temp.token('refused 3', '{"projects": ["a", "nope"]}'),
-	pg_temp.token('refused 4', '{"projects": []}'), pg_temp.token('refused 5') - 'projects', pg_temp.token('refused 6') - 'environment',
+	pg_temp.token('refused 4', '{"projects": []}'), pg_temp.token('refused 5') - 'projects' - 'project', pg_temp.token('refused 6') - 'environment',
 	pg_temp.token('refused 7', '{"createdAt": "yesterday"}'), pg_temp.token('refused 8', '{"seenAt": 5}'), pg_temp.token('refused 9', '{"expiresAt": "never"}'),
 	pg_temp.token('refused 10', '{"secret": ""}'), pg_temp.token('refused 11') - 'secret', pg_temp.token('refused 12', '{"type": "admin"}'),
 	pg_temp.token('refused 13', jsonb_build_object('secret', repeat('A', 22), 'secure', true)),
@@ -88,6 +88,33 @@ FROM jsonb_array_elements(unleash_tokens.import_api_tokens(
 	(SELECT jsonb_agg(pg_temp.token(secret, jsonb_build_object('secret', secret)) ORDER BY i)
 	 FROM unnest(ARRAY['1', 'a:b.12345678', 'x.abcdef', 'x.abcxyz', 'x.ABC', 'x.a-Z9', 'x.', repeat('0123456789abcdef', 2), repeat('x', 28)])
 		WITH ORDINALITY AS v (secret, i))) -> 'weak') AS w;
+
+-- What stands in Unleash's own examples is known to all: named, and no admin token.
+SELECT jsonb_pretty(unleash_tokens.import_api_tokens(jsonb_build_array(
+	pg_temp.token('published admin', '{"type": "admin", "environment": "*", "secret": "*:*.unleash-insecure-admin-api-token"}'),
+	pg_temp.token('published client', '{"secret": "default:development.unleash-insecure-api-token"}'),
+	pg_temp.token('published frontend', '{"type": "frontend", "secret": "default:development.Unleash-Insecure-frontend-api-token"}'),
+	pg_temp.token('of words', '{"secret": "*:*.correct-horse-battery-staple-and-more"}'),
+	pg_temp.token('of steps', '{"secret": "*:*.abcdefghijklmnopqrstuvwxyz0123456789"}'),
+	pg_temp.token('of one word again and again', '{"secret": "*:*.secretsecretsecretsecretsecretsecret"}'),
+	pg_temp.token('of Unleash', '{"secret": "*:*.4fd3a1907c7e1e0a9d5b8c3f2e6a7091b4c5d6e7f80192a3b4c5d6e7"}')))) AS report;
+SELECT unleash_tokens.validate_api_token('*:*.unleash-insecure-admin-api-token') IS NULL AS admin_is_none,
+	unleash_tokens.validate_api_token('default:development.unleash-insecure-api-token') ->> 'tokenName' AS client;
+
+-- Lists of older servers: username where later ones say tokenName, and project alone.
+SELECT unleash_tokens.import_api_tokens(jsonb_build_array(
+	pg_temp.token('old', '{"username": "of version 4", "project": "a", "secret": "a:development.old1"}') - 'projects' - 'tokenName',
+	pg_temp.token('old all', '{"username": "of all", "secret": "*:development.old2"}') - 'projects' - 'tokenName',
+	pg_temp.token('new', '{"username": "not this", "secret": "*:development.old3"}'),
+	pg_temp.token('none', '{"secret": "*:development.old4"}') - 'projects' - 'project',
+	pg_temp.token('null', '{"secret": "*:development.old5", "project": null}') - 'projects',
+	pg_temp.token('numbered', '{"username": 5, "secret": "*:development.old6"}') - 'tokenName')) - 'weak' AS report;
+SELECT token_name, projects FROM unleash_tokens.api_tokens WHERE token_name IN ('of version 4', 'of all', 'new', 'not this', 'none', 'null') ORDER BY 1;
+
+-- No token is made or used in the future.
+SELECT unleash_tokens.import_api_tokens(jsonb_build_array(pg_temp.token('tomorrow',
+	'{"secret": "*:development.tomorrow", "createdAt": "9000-01-01T00:00:00Z", "seenAt": "9000-01-01T00:00:00Z"}'))) -> 'imported' AS imported;
+SELECT created_at <= clock_timestamp() AS made, seen_at <= clock_timestamp() AS seen FROM unleash_tokens.api_tokens WHERE token_name = 'tomorrow';
 
 -- What is no list is an error, not an empty import.
 SELECT unleash_tokens.import_api_tokens(NULL);

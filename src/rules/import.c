@@ -15,8 +15,6 @@
  */
 #include "postgres.h"
 
-#include <math.h>
-
 #include "common/base64.h"
 #include "lib/stringinfo.h"
 #include "miscadmin.h"
@@ -32,14 +30,16 @@
 #include "rules/import.h"
 #include "rules/request.h"
 #include "text/secret.h"
+#include "text/strength.h"
 #include "rules/service.h"
 #include "store/store.h"
 
 #define VERIFIER_CHARS 43		/* 32 bytes in base64url without padding */
+#define PUBLISHED (-1.0)		/* instead of the bits of a secret that all
+								 * know */
 #define STRONG_BITS 128			/* a secret of fewer is named in the report */
 
 static Jsonb *make_report(const UtIncoming *incoming, const double *bits, int count);
-static double estimate_bits(const char *secret, size_t len);
 static bool find_list(Jsonb *body, JsonbContainer **list, UtProblem *problem);
 static void read_element(JsonbValue *element, UtIncoming *incoming, double *bits);
 static void read_secret(Jsonb *body, UtIncoming *incoming, double *bits);
@@ -107,8 +107,28 @@ find_list(Jsonb *body, JsonbContainer **list, UtProblem *problem)
 static Jsonb *
 without_project(Jsonb *body)
 {
+	if (ut_field_find(body, "projects") == NULL)
+		return body;
 	return DatumGetJsonbP(DirectFunctionCall2(jsonb_delete, JsonbPGetDatum(body),
 											  PointerGetDatum(cstring_to_text("project"))));
+}
+
+/* Lists of servers before version 5 say username where later ones say tokenName. */
+static Jsonb *
+with_token_name(Jsonb *body)
+{
+	JsonbValue *name = ut_field_find(body, "username");
+	JsonbValue	key = {.type = jbvString, .val.string = {.len = 9, .val = "tokenName"}};
+	JsonbParseState *state = NULL;
+	Jsonb	   *renamed;
+
+	if (name == NULL || name->type == jbvBinary || ut_field_find(body, "tokenName") != NULL)
+		return body;
+	pushJsonbValue(&state, WJB_BEGIN_OBJECT, NULL);
+	pushJsonbValue(&state, WJB_KEY, &key);
+	pushJsonbValue(&state, WJB_VALUE, name);
+	renamed = JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
+	return DatumGetJsonbP(DirectFunctionCall2(jsonb_concat, JsonbPGetDatum(body), JsonbPGetDatum(renamed)));
 }
 
 static bool
@@ -124,6 +144,7 @@ static void
 read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 {
 	UtToken    *token = &incoming->token;
+	TimestampTz now = ut_clock_from_ms(ut_clock_now_ms());
 	UtProblem	problem;
 	UtCreate	create;
 	Jsonb	   *body;
@@ -133,7 +154,7 @@ read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 		incoming->refusal = "it is not an object";
 		return;
 	}
-	body = without_project(JsonbValueToJsonb(element));
+	body = with_token_name(without_project(JsonbValueToJsonb(element)));
 	token->name = ut_field_get_string(body, "tokenName");
 	if (!ut_request_create(body, &create, &problem) ||
 		!ut_field_time(body, "createdAt", NULL, &token->created_at, &problem) ||
@@ -142,7 +163,8 @@ read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 		incoming->refusal = problem.detail;
 		return;
 	}
-	if (ut_field_find(body, "projects") == NULL || ut_field_find(body, "environment") == NULL)
+	if ((ut_field_find(body, "projects") == NULL && ut_field_find(body, "project") == NULL) ||
+		ut_field_find(body, "environment") == NULL)
 	{
 		incoming->refusal = "it states no projects or no environment";
 		return;
@@ -153,8 +175,9 @@ read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 	token->scope = create.scope;
 	token->expires_at = create.expires_at;
 	token->alias = ut_field_get_string(body, "alias");
-	if (token->created_at == UT_TIME_UNSET)
-		token->created_at = ut_clock_from_ms(ut_clock_now_ms());
+	/* a clock that is ahead makes no token younger, and none used tomorrow */
+	token->created_at = token->created_at == UT_TIME_UNSET ? now : Min(token->created_at, now);
+	token->seen_at = Min(token->seen_at, now);
 	read_secret(body, incoming, bits);
 }
 
@@ -203,7 +226,12 @@ read_secret(Jsonb *body, UtIncoming *incoming, double *bits)
 			token->selector = pnstrdup(found, UT_SELECTOR_LEN);
 	}
 	ut_crypto_verifier(secret, len, token->verifier);
-	*bits = incoming->by_verifier ? estimate_bits(secret, len) : STRONG_BITS;
+	*bits = incoming->by_verifier ? ut_strength_bits(secret, len) : STRONG_BITS;
+	if (!ut_strength_is_published(secret, len))
+		return;
+	*bits = PUBLISHED;
+	if (token->type == UT_TOKEN_ADMIN)
+		incoming->refusal = "its secret stands in Unleash's own examples, and it would be an admin token";
 }
 
 static void
@@ -227,36 +255,6 @@ read_verifier(const char *selector, const char *verifier, UtIncoming *incoming)
 			incoming->refusal = "its verifier is not base64url";
 		incoming->token.selector = pstrdup(selector);
 	}
-}
-
-/*
- * The most bits of chance that a secret can hold, by the length and the
- * alphabet of what stands behind its last '.'.
- */
-static double
-estimate_bits(const char *secret, size_t len)
-{
-	int			alphabet = 0;
-	size_t		start = len;
-	bool		digit = false,
-				hex = false,
-				lower = false,
-				upper = false,
-				other = false;
-
-	while (start > 0 && secret[start - 1] != '.')
-		start--;
-	for (size_t i = start; i < len; i++)
-	{
-		digit |= secret[i] >= '0' && secret[i] <= '9';
-		hex |= secret[i] >= 'a' && secret[i] <= 'f';
-		lower |= secret[i] >= 'g' && secret[i] <= 'z';
-		upper |= secret[i] >= 'A' && secret[i] <= 'Z';
-		other |= !((secret[i] >= '0' && secret[i] <= '9') || (secret[i] >= 'a' && secret[i] <= 'z') ||
-				   (secret[i] >= 'A' && secret[i] <= 'Z'));
-	}
-	alphabet = (digit ? 10 : 0) + (lower ? 26 : hex ? 6 : 0) + (upper ? 26 : 0) + (other ? 2 : 0);
-	return alphabet == 0 ? 0 : (len - start) * log2(alphabet);
 }
 
 /* Append {"index":i,"tokenName":...,"<key>":<what follows>. */
@@ -300,7 +298,8 @@ make_report(const UtIncoming *incoming, const double *bits, int count)
 		if (incoming[i].refusal != NULL || !incoming[i].by_verifier || bits[i] >= STRONG_BITS)
 			continue;
 		begin_entry(&report, i, &incoming[i], "bits");
-		appendStringInfo(&report, "%d}", (int) bits[i]);
+		appendStringInfo(&report, "%d%s}", Max((int) bits[i], 0),
+						 bits[i] == PUBLISHED ? ",\"published\":true" : "");
 	}
 	appendStringInfo(&report, "],\"imported\":%d,\"unchanged\":%d}", inserted, unchanged);
 	return ut_answer_jsonb(&report);
