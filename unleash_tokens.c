@@ -35,6 +35,7 @@
 #include "text/datetime.h"
 #include "rules/import.h"
 #include "http/postgrest.h"
+#include "http/promise.h"
 #include "rules/lifetime.h"
 #include "http/prerequest.h"
 #include "rules/guard.h"
@@ -118,6 +119,7 @@ _PG_init(void)
 	MarkGUCPrefixReserved("unleash_tokens");
 	ut_quiet_init();
 	ut_guard_init();
+	ut_promise_init();
 
 	/* pg_upgrade must find neither memory nor processes of ours */
 	if (process_shared_preload_libraries_in_progress && !IsBinaryUpgrade)
@@ -128,6 +130,25 @@ _PG_init(void)
 }
 
 /* ---- SQL door ---- */
+
+/*
+ * Something was written.  When PostgREST calls this very function, the answer is
+ * 201, with the place of the one token that was made.
+ */
+static void
+answer_created(const char *function, const char *selector)
+{
+	StringInfoData headers;
+
+	ut_promise_make();
+	if (!ut_postgrest_is_calling(function))
+		return;
+	initStringInfo(&headers);
+	if (selector != NULL)
+		ut_postgrest_add_location(&headers, "../api_tokens?selector=eq.", selector);
+	ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
+	ut_postgrest_answer(201, &headers);
+}
 
 Datum
 unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
@@ -142,16 +163,7 @@ unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 		!ut_service_create(&create, &actor, &token, &secret, &problem))
 		ut_problem_raise(&problem);
 
-	if (ut_postgrest_is_calling("create_api_token"))
-	{
-		StringInfoData headers;
-
-		initStringInfo(&headers);
-		ut_postgrest_add_header(&headers, "Location",
-								psprintf("/api/admin/api-tokens/%s", token.selector));
-		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
-		ut_postgrest_answer(201, &headers);
-	}
+	answer_created("create_api_token", token.selector);
 	PG_RETURN_JSONB_P(ut_answer_shown(&token, secret));
 }
 
@@ -164,14 +176,7 @@ unleash_tokens_create_api_tokens(PG_FUNCTION_ARGS)
 
 	if (!ut_batch_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &answer, &problem))
 		ut_problem_raise(&problem);
-	if (ut_postgrest_is_calling("create_api_tokens"))
-	{
-		StringInfoData headers;
-
-		initStringInfo(&headers);
-		ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
-		ut_postgrest_answer(201, &headers);
-	}
+	answer_created("create_api_tokens", NULL);
 	PG_RETURN_JSONB_P(answer);
 }
 
@@ -229,6 +234,7 @@ unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
 		ut_problem_raise(&problem);
 	if (!found)
 		PG_RETURN_NULL();
+	ut_promise_make();
 	PG_RETURN_JSONB_P(ut_answer_shown(&token, NULL));
 }
 
@@ -236,9 +242,11 @@ Datum
 unleash_tokens_delete_api_token(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
+	bool		deleted = !PG_ARGISNULL(0) &&
+		ut_service_delete(text_to_cstring(PG_GETARG_TEXT_PP(0)), &actor);
 
-	PG_RETURN_BOOL(!PG_ARGISNULL(0) &&
-				   ut_service_delete(text_to_cstring(PG_GETARG_TEXT_PP(0)), &actor));
+	ut_promise_make();
+	PG_RETURN_BOOL(deleted);
 }
 
 /* One row for each valid secret, with its place in the array. */
@@ -276,6 +284,7 @@ unleash_tokens_import_api_tokens(PG_FUNCTION_ARGS)
 
 	if (!ut_import_tokens(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &report, &problem))
 		ut_problem_raise(&problem);
+	ut_promise_make();
 	PG_RETURN_JSONB_P(report);
 }
 
@@ -283,14 +292,19 @@ Datum
 unleash_tokens_purge_expired(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
+	int64		deleted = ut_purge_expired(PG_GETARG_INTERVAL_P(0), &actor);
 
-	PG_RETURN_INT64(ut_purge_expired(PG_GETARG_INTERVAL_P(0), &actor));
+	ut_promise_make();
+	PG_RETURN_INT64(deleted);
 }
 
 Datum
 unleash_tokens_purge_events(PG_FUNCTION_ARGS)
 {
-	PG_RETURN_INT64(ut_purge_events(PG_GETARG_INTERVAL_P(0)));
+	int64		deleted = ut_purge_events(PG_GETARG_INTERVAL_P(0));
+
+	ut_promise_make();
+	PG_RETURN_INT64(deleted);
 }
 
 /* ---- Usage ---- */

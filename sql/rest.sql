@@ -37,8 +37,13 @@ BEGIN
 	status := current_setting('response.status');
 	SELECT string_agg(k || ': ' || regexp_replace(v, '[-_0-9A-Za-z]{22}$', '<selector>'), E'\n') INTO headers
 	FROM jsonb_array_elements(current_setting('response.headers')::jsonb) AS h, jsonb_each_text(h) AS e (k, v)
-	WHERE (k, v) NOT IN (('Content-Type', 'application/json; charset=utf-8'), ('Cache-Control', 'no-store'));
+	WHERE (k, v) NOT IN (('Content-Type', 'application/json; charset=utf-8'), ('Cache-Control', 'no-store')) AND k <> 'X-Refusal';
 	body := convert_from(bytes, 'UTF8');
+	-- a refusal is repeated, in ASCII, so that the gateway knows it for ours
+	IF (SELECT string_agg(v, '')::jsonb FROM jsonb_array_elements(current_setting('response.headers')::jsonb) AS h, jsonb_each_text(h) AS e (k, v)
+			WHERE k = 'X-Refusal' AND v !~ '[^ -~]') IS DISTINCT FROM (CASE WHEN status >= '400' THEN body::jsonb END) THEN
+		RAISE EXCEPTION 'the header X-Refusal is not the body';
+	END IF;
 	body := regexp_replace(body, '"id":"[-0-9a-f]{36}"', '"id":"<uuid>"');
 	body := regexp_replace(body, 'utok[0-9A-Za-z]{18}_[0-9A-Za-z]{43}', '<secret>', 'g');
 	body := regexp_replace(body, 'utok[0-9A-Za-z]{18}', '<selector>', 'g');
@@ -102,8 +107,12 @@ SELECT method, target, a.status, a.body FROM (VALUES ('POST', '/api/admin/api-to
 SELECT a.status, a.body::jsonb -> 'tokens' -> 0 ->> 'type' AS type, jsonb_array_length(a.body::jsonb -> 'tokens') AS valid
 FROM pg_temp.ask('POST', '/edge/validate', NULL, jsonb_build_object('tokens', jsonb_build_array('nope', :'client', 5, :'admin'))::text, entry => 'rest_read') AS a;
 SELECT a.status, a.body::jsonb #>> '{details,0,message}' AS said
-FROM unnest(ARRAY['{}', '{"tokens": "x"}', '{"tokens": [[]]}', (SELECT jsonb_build_object('tokens', jsonb_agg('x'::text)) FROM generate_series(1, 1001))::text]) AS body,
+FROM unnest(ARRAY['{}', '{"tokens": "x"}', '{"tokens": [[]]}']) AS body,
 	LATERAL pg_temp.ask('POST', '/edge/validate', NULL, body, entry => 'rest_read') AS a;
+-- Of more than 5,000 the first 5,000 are answered: a refusal would keep revoked ones in an Edge.
+SELECT place, a.status, a.body::jsonb -> 'tokens' -> 0 ->> 'type' AS type
+FROM unnest(ARRAY[5000, 5001]) AS place, LATERAL (SELECT jsonb_build_object('tokens', jsonb_agg(CASE i WHEN place THEN :'client' ELSE 'x' END)) FROM generate_series(1, place) AS i) AS t (list),
+	LATERAL pg_temp.ask('POST', '/edge/validate', NULL, list::text, entry => 'rest_read') AS a;
 
 \x
 -- What a token may do: what it says goes into headers, escaped.
@@ -111,11 +120,26 @@ SELECT * FROM pg_temp.ask('GET', '/auth', :'client');
 SELECT * FROM pg_temp.ask('GET', '/auth', :'admin');
 \x
 SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'client')).status
-FROM unnest(ARRAY['', 'type=client', 'type=BACKEND', 'type=frontend', 'type=admin', 'type=root', 'type=', 'project=a', 'project=%C3%A9%2C%25', 'project=default', 'project=*',
+FROM unnest(ARRAY['', 'type=client', 'type=BACKEND', 'type=frontend', 'type=frontend,client', 'type=frontend,admin', 'type=client,', 'type=client&path=/x?type=admin&y=%zz', 'path=', 'type=admin', 'type=root', 'type=', 'project=a', 'project=%C3%A9%2C%25', 'project=default', 'project=*',
 	'environment=production', 'environment=development', 'environment=*', 'type=client&project=a&environment=production', 'project=a&project=a', 'other=1', 'project',
 	'project=%zz', 'environment=%ff', 'project=a#project=b']) AS query;
 SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'admin')).status
-FROM unnest(ARRAY['type=admin', 'type=client', 'project=default&environment=production']) AS query;
+FROM unnest(ARRAY['type=admin', 'type=client', 'project=default&environment=production', 'project=nope', 'project=*', 'environment=nope', 'environment=*']) AS query;
+
+-- A gateway that appends the client's path is told how.
+SELECT path, a.status, a.body FROM unnest(ARRAY['/auth/', '/auth/orders/1', '/auth/x?type=client', '/auth?path=/orders/1']) AS path, LATERAL pg_temp.ask('GET', path, :'client') AS a;
+SELECT method, (pg_temp.ask(method, '/auth', key)).status FROM unnest(ARRAY['GET', 'HEAD', 'POST', 'OPTIONS', 'ANY']) AS method, (VALUES (:'client'), (NULL)) AS k (key);
+
+-- A server whose transactions are read only says so, and only to who would write.
+SET LOCAL default_transaction_read_only = on;
+\x
+SELECT * FROM pg_temp.ask('POST', '/api/admin/api-tokens', :'admin', '{');
+SELECT * FROM pg_temp.ask('GET', '/health?write=1', NULL);
+\x
+SELECT method, target, (pg_temp.ask(method, target, :'admin', sent)).status
+FROM (VALUES ('PUT', '/api/admin/api-tokens/x', '{}'), ('DELETE', '/api/admin/api-tokens/x', ''), ('PATCH', '/api/admin/api-tokens/x', ''), ('GET', '/api/admin/api-tokens/x', NULL),
+	('GET', '/health', NULL), ('GET', '/health?write=0', NULL), ('POST', '/edge/validate', '{"tokens": []}'), ('GET', '/auth', NULL)) AS r (method, target, sent);
+SET LOCAL default_transaction_read_only = off;
 
 -- What is not of PostgREST is refused, and not obeyed.
 SELECT headers, unleash_tokens.rest_api() IS NOT NULL AS answered, current_setting('response.status') AS status

@@ -12,18 +12,21 @@
  */
 #include "postgres.h"
 
-#include "rules/answer.h"
-#include "rules/caller.h"
-#include "base/encoding.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+
+#include "http/auth.h"
 #include "http/endpoint.h"
 #include "http/postgrest.h"
+#include "rules/answer.h"
+#include "rules/caller.h"
 #include "rules/request.h"
 #include "rules/service.h"
+#include "store/version.h"
+#include "text/wire.h"
 
 #define TOKENS "/api/admin/api-tokens"
-#define HEADER_MAX 4096			/* bytes of the header that names projects */
 
-static bool authorize(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool create_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool delete_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool list_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
@@ -33,12 +36,13 @@ static bool validate_tokens(UtRequest *request, UtReply *reply, UtProblem *probl
 
 const UtRoute ut_routes[] = {
 	{"GET", TOKENS, 0, list_tokens},
-	{"POST", TOKENS, UT_ROUTE_BODY, create_token},
+	{"POST", TOKENS, UT_ROUTE_BODY | UT_ROUTE_WRITE, create_token},
 	{"GET", TOKENS "/{}", 0, list_tokens},
-	{"PUT", TOKENS "/{}", UT_ROUTE_BODY, update_token},
-	{"DELETE", TOKENS "/{}", 0, delete_token},
+	{"PUT", TOKENS "/{}", UT_ROUTE_BODY | UT_ROUTE_WRITE, update_token},
+	{"DELETE", TOKENS "/{}", UT_ROUTE_WRITE, delete_token},
 	{"POST", "/edge/validate", UT_ROUTE_OPEN | UT_ROUTE_BODY | UT_ROUTE_READ, validate_tokens},
-	{"GET", "/auth", UT_ROUTE_OPEN, authorize},
+	{"*", "/auth", UT_ROUTE_OPEN, ut_auth_answer},
+	{"*", "/auth/**", UT_ROUTE_OPEN, ut_auth_refuse_below},
 	{"GET", "/health", UT_ROUTE_OPEN, show_health},
 	{NULL, NULL, 0, NULL}
 };
@@ -62,8 +66,8 @@ create_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 		!ut_service_create(&create, &actor, &token, &secret, problem))
 		return false;
 	reply->status = 201;
-	ut_postgrest_add_header(&reply->headers, "Location",
-							psprintf(TOKENS "/%s", token.selector));
+	ut_postgrest_add_location(&reply->headers, request->ends_with_slash ? "" : "api-tokens/",
+							  token.selector);
 	ut_answer_token(&reply->body, &token, secret);
 	return true;
 }
@@ -120,81 +124,37 @@ validate_tokens(UtRequest *request, UtReply *reply, UtProblem *problem)
 	return true;
 }
 
-/*
- * A header may hold printable ASCII only, and a list is split at commas: every
- * other byte, '%' and ',' are percent-encoded.
- */
-static void
-append_escaped(StringInfo out, const char *text)
+bool
+ut_endpoint_can_write(UtProblem *problem)
 {
-	size_t		len;
-	const char *utf8 = ut_encoding_to_utf8(text, strlen(text), &len);
-
-	for (size_t i = 0; utf8 != NULL && i < len; i++)
-	{
-		unsigned char byte = utf8[i];
-
-		if (byte > ' ' && byte < 0x7F && byte != '%' && byte != ',')
-			appendStringInfoChar(out, byte);
-		else
-			appendStringInfo(out, "%%%02X", byte);
-	}
-}
-
-/*
- * A list too long for a header is left out whole: gateways limit the head of an
- * answer, and half a list would say something else.
- */
-static void
-add_token_header(UtReply *reply, const char *name, int count, const char *const *values)
-{
-	StringInfoData value;
-
-	initStringInfo(&value);
-	for (int i = 0; i < count; i++)
-	{
-		if (i > 0)
-			appendStringInfoChar(&value, ',');
-		append_escaped(&value, values[i]);
-		if (count > 1 && value.len > HEADER_MAX)
-			return;
-	}
-	ut_postgrest_add_header(&reply->headers, name, value.data);
-}
-
-/*
- * Forward authentication, as nginx's auth_request and Traefik ask: may the
- * bearer of this key pass?
- */
-static bool
-authorize(UtRequest *request, UtReply *reply, UtProblem *problem)
-{
-	UtNeed		need;
-	UtToken    *caller = &request->caller;
-	const char *all = "*";
-	const char *environment;
-
-	if (!ut_caller_identify(request->key, caller, problem) ||
-		!ut_request_need(request->target, &need, problem) ||
-		!ut_caller_require(caller, &need, problem))
-		return false;
-	environment = caller->environment == NULL ? all : caller->environment;
-	reply->status = 204;
-	add_token_header(reply, "X-Token-Name", 1, (const char *const *) &caller->name);
-	add_token_header(reply, "X-Token-Type", 1, &ut_token_type_names[caller->type]);
-	add_token_header(reply, "X-Token-Environment", 1, &environment);
-	if (caller->scope.all)
-		add_token_header(reply, "X-Token-Projects", 1, &all);
-	else
-		add_token_header(reply, "X-Token-Projects", caller->scope.count,
-						 (const char *const *) caller->scope.ids);
+	if (RecoveryInProgress())
+		return ut_problem_set(problem, UT_PROBLEM_READ_ONLY, NULL,
+							  "It is a standby of another one.");
+	if (DefaultXactReadOnly)
+		return ut_problem_set(problem, UT_PROBLEM_READ_ONLY, NULL,
+							  "Its setting default_transaction_read_only is on.");
 	return true;
 }
 
-/* That this runs at all is the answer. */
+/*
+ * Can tokens be read here, and with write=1 in the query, made?  That this runs
+ * is most of the answer.
+ */
 static bool
 show_health(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
+	size_t		path = ut_wire_path_len(request->target, strlen(request->target));
+	const char *query = request->target[path] == '?' ? request->target + path + 1 : "";
+	size_t		len;
+	const char *write = ut_wire_query(query, strlen(query), "write", &len);
+	char	   *installed;
+
+	if (!ut_version_agree(&installed))
+		return ut_problem_set(problem, UT_PROBLEM_VERSION, NULL,
+							  "The library is version %s, the SQL objects are version %s.",
+							  UT_VERSION, installed == NULL ? "unknown" : installed);
+	if (write != NULL && len == 1 && *write == '1' && !ut_endpoint_can_write(problem))
+		return false;
 	appendStringInfoString(&reply->body, "{\"health\":\"GOOD\"}");
 	return true;
 }

@@ -24,6 +24,7 @@ typedef struct UtRequest
 	const char *content_type;	/* or NULL */
 	const char *content_encoding;	/* or NULL */
 	bytea	   *bytes;			/* the body, or NULL */
+	bool		ends_with_slash;	/* the path, which does not matter */
 	const char *item;			/* what stands for {} in the path, decoded */
 	Jsonb	   *body;			/* for routes with UT_ROUTE_BODY */
 	UtToken		caller;			/* for routes without UT_ROUTE_OPEN */
@@ -42,14 +43,22 @@ typedef bool (*UtHandler) (UtRequest *request, UtReply *reply, UtProblem *proble
 #define UT_ROUTE_OPEN 1			/* needs no key; others need an admin token */
 #define UT_ROUTE_BODY 2			/* takes a JSON body */
 #define UT_ROUTE_READ 4			/* writes nothing, though it is a POST */
+#define UT_ROUTE_WRITE 8		/* changes something */
 
 typedef struct UtRoute
 {
-	const char *method;			/* GET stands for HEAD too */
-	const char *path;			/* exact; a final {} is one segment */
+	const char *method;			/* GET stands for HEAD too; * for any */
+	const char *path;			/* exact; a final {} is one segment, and **
+								 * whatever comes */
 	int			flags;
 	UtHandler	handler;
 } UtRoute;
+
+/*
+ * Can this server write?  Not while it is a standby, and not while new
+ * transactions are read only (default_transaction_read_only).
+ */
+extern bool ut_endpoint_can_write(UtProblem *problem);
 
 /* All routes; those of one path stand together; ends with a NULL path. */
 extern const UtRoute ut_routes[];

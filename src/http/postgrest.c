@@ -46,7 +46,9 @@ ut_postgrest_is_calling(const char *function)
 {
 	const char *path = ut_postgrest_get("request.path");
 
-	return path != NULL && strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
+	if (path == NULL || function == NULL)
+		return path != NULL;
+	return strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
 }
 
 bool
@@ -83,6 +85,12 @@ ut_postgrest_add_header(StringInfo headers, const char *name, const char *value)
 	appendStringInfoChar(headers, ':');
 	escape_json(headers, value);
 	appendStringInfoChar(headers, '}');
+}
+
+void
+ut_postgrest_add_location(StringInfo headers, const char *list, const char *selector)
+{
+	ut_postgrest_add_header(headers, "Location", psprintf("%s%s", list, selector));
 }
 
 void

@@ -20,7 +20,7 @@
 
 #include "base/problem.h"
 
-/* Are we called by PostgREST as /rpc/<function>? */
+/* Are we called by PostgREST as /rpc/<function>?  NULL: whatever is called. */
 extern bool ut_postgrest_is_calling(const char *function);
 
 /* A setting of the request; NULL when it is unset or empty. */
@@ -35,6 +35,13 @@ extern void ut_postgrest_blank_headers(Jsonb *headers, List *names);
 
 /* Add a header to those of an answer; headers starts as an empty StringInfo. */
 extern void ut_postgrest_add_header(StringInfo headers, const char *name, const char *value);
+
+/*
+ * Say where a token is that was made: its selector behind that of its list, both
+ * relative to the path of the request (RFC 9110 section 10.2.2).  So it is right
+ * whatever prefix gateways put before our paths, and no one has to tell us.
+ */
+extern void ut_postgrest_add_location(StringInfo headers, const char *list, const char *selector);
 
 /* Set status and headers of the answer. */
 extern void ut_postgrest_answer(int status, StringInfo headers);

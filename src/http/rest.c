@@ -17,18 +17,29 @@
 
 #include "mb/pg_wchar.h"
 
-#include "rules/answer.h"
-#include "rules/caller.h"
 #include "base/compat.h"
 #include "base/encoding.h"
 #include "http/endpoint.h"
-#include "rules/field.h"
 #include "http/postgrest.h"
-#include "rules/request.h"
+#include "http/promise.h"
 #include "http/rest.h"
+#include "rules/answer.h"
+#include "rules/caller.h"
+#include "rules/field.h"
 #include "text/wire.h"
 
+#define REALM "Bearer realm=\"unleash_tokens\""
+#define RETRY_SECONDS "5"
+
+/*
+ * The gateway makes 503 of it.  PostgREST takes an answer of 503 for a sign that
+ * its database is gone: it connects anew, reads the schema again, and adds a
+ * Retry-After of its own.
+ */
+#define UNAVAILABLE 500
+
 static bool answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem);
+static void challenge(const UtRequest *request, UtReply *reply);
 static bytea *finish(UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
@@ -37,7 +48,8 @@ static bool match_path(const char *pattern, const char *path, size_t len, const 
 static bool read_body(UtRequest *request, UtProblem *problem);
 static bool read_item(UtRequest *request, UtProblem *problem);
 static bool read_request(UtRequest *request, UtProblem *problem);
-static void refuse(UtReply *reply, const UtProblem *problem);
+static void refuse(const UtRequest *request, UtReply *reply, const UtProblem *problem);
+static void repeat_refusal(UtReply *reply);
 
 bytea *
 ut_rest_answer(bytea *body, bool only_read)
@@ -50,7 +62,7 @@ ut_rest_answer(bytea *body, bool only_read)
 	initStringInfo(&reply.headers);
 	if (!read_request(&request, &problem) ||
 		!answer(&request, only_read, &reply, &problem))
-		refuse(&reply, &problem);
+		refuse(&request, &reply, &problem);
 	return finish(&reply);
 }
 
@@ -97,9 +109,15 @@ answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
 		reply->status = 204;
 		return true;
 	}
+	if ((route->flags & UT_ROUTE_WRITE) && !ut_endpoint_can_write(problem))
+		return false;
 	if ((route->flags & UT_ROUTE_BODY) && !read_body(request, problem))
 		return false;
-	return read_item(request, problem) && route->handler(request, reply, problem);
+	if (!read_item(request, problem) || !route->handler(request, reply, problem))
+		return false;
+	if (route->flags & UT_ROUTE_WRITE)
+		ut_promise_make();
+	return true;
 }
 
 /*
@@ -111,7 +129,8 @@ find_path(UtRequest *request)
 {
 	size_t		len = ut_wire_path_len(request->target, strlen(request->target));
 
-	if (len > 1 && request->target[len - 1] == '/')
+	request->ends_with_slash = len > 1 && request->target[len - 1] == '/';
+	if (request->ends_with_slash)
 		len--;
 	for (const UtRoute *route = ut_routes; route->path != NULL; route++)
 	{
@@ -124,14 +143,16 @@ find_path(UtRequest *request)
 static bool
 match_path(const char *pattern, const char *path, size_t len, const char **item)
 {
-	const char *braces = strstr(pattern, "{}");
-	size_t		fixed = braces == NULL ? strlen(pattern) : (size_t) (braces - pattern);
+	size_t		fixed = strcspn(pattern, "{*");
 
 	*item = NULL;
-	if (braces == NULL)
+	if (pattern[fixed] == '\0')
 		return len == fixed && memcmp(path, pattern, len) == 0;
-	if (len <= fixed || memcmp(path, pattern, fixed) != 0 ||
-		memchr(path + fixed, '/', len - fixed) != NULL)
+	if (len <= fixed || memcmp(path, pattern, fixed) != 0)
+		return false;
+	if (pattern[fixed] == '*')
+		return true;
+	if (memchr(path + fixed, '/', len - fixed) != NULL)
 		return false;
 	*item = pnstrdup(path + fixed, len - fixed);
 	return true;
@@ -147,7 +168,7 @@ find_method(const UtRoute *route, const char *method)
 		method = "GET";
 	for (; route->path != NULL && strcmp(route->path, path) == 0; route++)
 	{
-		if (strcmp(route->method, method) == 0)
+		if (strcmp(route->method, method) == 0 || strcmp(route->method, "*") == 0)
 			return route;
 	}
 	return NULL;
@@ -217,11 +238,55 @@ read_body(UtRequest *request, UtProblem *problem)
 }
 
 static void
-refuse(UtReply *reply, const UtProblem *problem)
+refuse(const UtRequest *request, UtReply *reply, const UtProblem *problem)
 {
 	reply->status = ut_problem_kind(problem->id)->status;
 	resetStringInfo(&reply->body);
 	ut_answer_problem(&reply->body, problem);
+	repeat_refusal(reply);
+	if (reply->status == 401)
+		challenge(request, reply);
+	if (reply->status == 503)
+		ut_postgrest_add_header(&reply->headers, "Retry-After", RETRY_SECONDS);
+}
+
+/* RFC 6750 section 3: who sent no key is told of no error. */
+static void
+challenge(const UtRequest *request, UtReply *reply)
+{
+	bool		sent = request->key != NULL && *request->key != '\0';
+
+	ut_postgrest_add_header(&reply->headers, "WWW-Authenticate",
+							sent ? REALM ", error=\"invalid_token\"" : REALM);
+}
+
+/*
+ * The body once more as a header, in ASCII.  By it the gateway tells a refusal
+ * of ours from what PostgREST says of itself, which has no such header and goes
+ * to no client.
+ */
+static void
+repeat_refusal(UtReply *reply)
+{
+	size_t		len;
+	const char *at = ut_encoding_to_utf8(reply->body.data, reply->body.len, &len);
+	const char *end = at + len;
+	StringInfoData ascii;
+
+	initStringInfo(&ascii);
+	while (at != NULL && at < end)
+	{
+		pg_wchar	c = utf8_to_unicode((const unsigned char *) at);
+
+		if (c < 0x7F)
+			appendStringInfoChar(&ascii, (char) c);
+		else if (c < 0x10000)
+			appendStringInfo(&ascii, "\\u%04x", c);
+		else
+			appendStringInfo(&ascii, "\\u%04x\\u%04x", 0xD7C0 + (c >> 10), 0xDC00 + (c & 0x3FF));
+		at += pg_encoding_mblen(PG_UTF8, at);
+	}
+	ut_postgrest_add_header(&reply->headers, "X-Refusal", ascii.data);
 }
 
 /* Status and headers to PostgREST, the body as the bytes to send. */
@@ -241,9 +306,7 @@ finish(UtReply *reply)
 	else
 		ut_postgrest_add_header(&reply->headers, "Content-Type", "text/plain");
 	ut_postgrest_add_header(&reply->headers, "Cache-Control", "no-store");
-	if (reply->status == 401)
-		ut_postgrest_add_header(&reply->headers, "WWW-Authenticate", "Bearer");
-	ut_postgrest_answer(reply->status, &reply->headers);
+	ut_postgrest_answer(reply->status == 503 ? UNAVAILABLE : reply->status, &reply->headers);
 
 	bytes = palloc(VARHDRSZ + len);
 	SET_VARSIZE(bytes, VARHDRSZ + len);

@@ -14,7 +14,9 @@
 #include "miscadmin.h"
 
 #include "rules/caller.h"
+#include "rules/field.h"
 #include "rules/service.h"
+#include "store/store.h"
 
 bool
 ut_caller_identify(const char *key, UtToken *caller, UtProblem *problem)
@@ -31,6 +33,9 @@ ut_caller_identify(const char *key, UtToken *caller, UtProblem *problem)
 bool
 ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem)
 {
+	if (key == NULL || *key == '\0')
+		return ut_problem_set(problem, UT_PROBLEM_KEY_MISSING, NULL,
+							  "The header Authorization is missing or empty; it takes a token of type admin here.");
 	if (!ut_caller_identify(key, caller, problem))
 		return false;
 	if (caller->type != UT_TOKEN_ADMIN)
@@ -40,34 +45,61 @@ ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem)
 	return true;
 }
 
-static UtTokenType
+/* The types of the token's family. */
+static uint32
 family(UtTokenType type)
 {
-	return type == UT_TOKEN_BACKEND ? UT_TOKEN_CLIENT : type;
+	return type == UT_TOKEN_CLIENT || type == UT_TOKEN_BACKEND ?
+		UT_TYPE_BIT(UT_TOKEN_CLIENT) | UT_TYPE_BIT(UT_TOKEN_BACKEND) : UT_TYPE_BIT(type);
 }
 
-bool
-ut_caller_reaches_project(const UtToken *caller, const char *project)
+/* Is it one of the projects of its own that the token has? */
+static bool
+has_project(const UtToken *caller, const char *project)
 {
 	for (int i = 0; i < caller->scope.count; i++)
 	{
 		if (strcmp(caller->scope.ids[i], project) == 0)
 			return true;
 	}
-	return caller->scope.all;
+	return false;
+}
+
+bool
+ut_caller_reaches_project(const UtToken *caller, const char *project)
+{
+	return caller->scope.all || has_project(caller, project);
+}
+
+/* What the token has itself exists; a table is asked for anything else. */
+static bool
+check_registries(const UtNeed *need, bool own_project, bool own_environment, UtProblem *problem)
+{
+	if (need->project != NULL && !own_project && !ut_store_has_project(need->project))
+		return ut_problem_set(problem, UT_PROBLEM_PROJECT_UNKNOWN, NULL, "There is no project %s.",
+							  ut_field_show(need->project, strlen(need->project)));
+	if (need->environment != NULL && !own_environment && !ut_store_has_environment(need->environment))
+		return ut_problem_set(problem, UT_PROBLEM_ENVIRONMENT_UNKNOWN, NULL, "There is no environment %s.",
+							  ut_field_show(need->environment, strlen(need->environment)));
+	return true;
 }
 
 bool
 ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 {
-	if (need->has_type && family(need->type) != family(caller->type))
+	bool		own_project = need->project != NULL && has_project(caller, need->project);
+	bool		own_environment = need->environment != NULL && caller->environment != NULL &&
+		strcmp(need->environment, caller->environment) == 0;
+
+	if (!check_registries(need, own_project, own_environment, problem))
+		return false;
+	if (need->types != 0 && (need->types & family(caller->type)) == 0)
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token is of type %s.", ut_token_type_names[caller->type]);
-	if (need->project != NULL && !ut_caller_reaches_project(caller, need->project))
+	if (need->project != NULL && !own_project && !caller->scope.all)
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token does not reach the project.");
-	if (need->environment != NULL && caller->environment != NULL &&
-		strcmp(need->environment, caller->environment) != 0)
+	if (need->environment != NULL && !own_environment && caller->environment != NULL)
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token belongs to another environment.");
 	return true;

@@ -11,7 +11,6 @@
 #define UT_CALLER_H
 
 #include "base/problem.h"
-#include "rules/request.h"
 #include "base/token.h"
 
 /*
@@ -23,9 +22,20 @@ extern bool ut_caller_identify(const char *key, UtToken *caller, UtProblem *prob
 /* The same, and it must be of type admin. */
 extern bool ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem);
 
+#define UT_TYPE_BIT(type) ((uint32) 1 << (type))
+
+/* What is asked of a token. */
+typedef struct UtNeed
+{
+	uint32		types;			/* UT_TYPE_BIT() of each that will do; 0: any */
+	char	   *project;		/* that it must reach; NULL: any */
+	char	   *environment;	/* that it must belong to; NULL: any */
+} UtNeed;
+
 /*
- * Is the token of that type, and does it reach that project and environment?
- * client and backend are one family.
+ * Is the token of such a type, and does it reach that project and environment?
+ * client and backend are one family.  Problems: a project or environment that
+ * does not exist, whatever the token reaches; a token that does not cover it.
  */
 extern bool ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem);
 

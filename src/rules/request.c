@@ -22,11 +22,11 @@
 #include "base/encoding.h"
 #include "rules/field.h"
 #include "rules/request.h"
-#include "text/wire.h"
 
 #define MAX_NAME 1000			/* characters of a token name */
 #define MAX_PROJECTS 1000		/* elements of projects */
-#define MAX_TOKENS 1000			/* elements of tokens in /edge/validate */
+#define MAX_TOKENS 5000			/* elements of tokens in /edge/validate that
+								 * are looked at */
 
 static const char *check_name(const char *name);
 static bool read_environment(Jsonb *body, char **environment, UtProblem *problem);
@@ -99,10 +99,7 @@ ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem)
 		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/tokens",
 							  "The field tokens must be an array of strings.");
 	array = value->val.binary.data;
-	*count = JsonContainerSize(array);
-	if (*count > MAX_TOKENS)
-		return ut_problem_set(problem, UT_PROBLEM_TOKENS_LENGTH, "/body/tokens",
-							  "The field tokens has %d elements.", *count);
+	*count = Min(JsonContainerSize(array), MAX_TOKENS);
 	*tokens = palloc0(Max(*count, 1) * sizeof(char *));
 	for (int i = 0; i < *count; i++)
 	{
@@ -117,76 +114,6 @@ ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem)
 			(*tokens)[i] = pnstrdup(token->val.string.val, token->val.string.len);
 	}
 	return true;
-}
-
-/*
- * Is every parameter one of ours, with a value and not repeated?  What is
- * mistyped must not let more tokens pass.
- */
-static bool
-check_query(const char *query, UtProblem *problem)
-{
-	static const char *const names[] = {"type", "project", "environment"};
-	bool		seen[lengthof(names)] = {false};
-
-	while (*query != '\0')
-	{
-		size_t		len = strcspn(query, "&");
-		size_t		name_len = strcspn(query, "=&");
-		int			i = 0;
-
-		while (i < (int) lengthof(names) &&
-			   (name_len != strlen(names[i]) || memcmp(query, names[i], name_len) != 0))
-			i++;
-		if (i == (int) lengthof(names) || seen[i] || query[name_len] != '=')
-			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
-								  "The query holds something else, or the same twice.");
-		seen[i] = true;
-		query += len;
-		if (*query == '&')
-			query++;
-	}
-	return true;
-}
-
-/* A query parameter, decoded; NULL when it is not there. */
-static bool
-read_parameter(const char *query, const char *name, char **value, UtProblem *problem)
-{
-	size_t		len;
-	const char *escaped = ut_wire_query(query, strlen(query), name, &len);
-	char	   *bytes;
-
-	*value = NULL;
-	if (escaped == NULL)
-		return true;
-	bytes = palloc(len + 1);
-	if (ut_wire_unescape(escaped, len, bytes, &len))
-		*value = ut_encoding_from_utf8(bytes, len);
-	if (*value != NULL)
-		return true;
-	return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
-						  "The query parameter %s cannot be decoded.", name);
-}
-
-bool
-ut_request_need(const char *target, UtNeed *need, UtProblem *problem)
-{
-	size_t		path = ut_wire_path_len(target, strlen(target));
-	const char *query = target[path] == '?' ? target + path + 1 : "";
-	char	   *type;
-
-	if (!check_query(query, problem) ||
-		!read_parameter(query, "type", &type, problem) ||
-		!read_parameter(query, "project", &need->project, problem) ||
-		!read_parameter(query, "environment", &need->environment, problem))
-		return false;
-	need->has_type = type != NULL;
-	if (type == NULL || ut_request_type(type, &need->type))
-		return true;
-	return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
-						  "The query parameter type must be one of client, backend, frontend and admin. You sent %s.",
-						  ut_field_show(type, strlen(type)));
 }
 
 bool

@@ -38,23 +38,13 @@ extern bool ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
 extern bool ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
 
 /*
- * Read the body of /edge/validate: {"tokens": [...]}, at most 1,000.  Elements
- * that are no strings but other single values become NULL: Unleash ignores
- * them (A-edge-11).
+ * Read the body of /edge/validate: {"tokens": [...]}.  Elements that are no
+ * strings but other single values become NULL: Unleash ignores them (A-edge-11).
+ * Of more than 5,000 the first 5,000 are read: an Edge refuses what is not
+ * answered, but would keep all it has, revoked tokens too, if the whole call
+ * were refused.
  */
 extern bool ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem);
-
-/* What /auth asks of a token; NULL and has_type false: nothing. */
-typedef struct UtNeed
-{
-	bool		has_type;
-	UtTokenType type;
-	char	   *project;
-	char	   *environment;
-} UtNeed;
-
-/* Read the query of /auth from a request target. */
-extern bool ut_request_need(const char *target, UtNeed *need, UtProblem *problem);
 
 /* The token type of a name in any case; false when there is none. */
 extern bool ut_request_type(const char *name, UtTokenType *type);

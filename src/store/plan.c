@@ -44,6 +44,12 @@ typedef struct Statement
 } Statement;
 
 static const Statement statements[UT_PLANS] = {
+	[UT_PLAN_HAS_PROJECT] = {
+		"SELECT FROM unleash_tokens.project WHERE id = $1",
+	1, {TEXTOID}, true},
+	[UT_PLAN_HAS_ENVIRONMENT] = {
+		"SELECT FROM unleash_tokens.environment WHERE name = $1",
+	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK_ENVIRONMENT] = {
 		"SELECT 1 FROM unleash_tokens.environment WHERE name = $1 FOR KEY SHARE",
 	1, {TEXTOID}, true},

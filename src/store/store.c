@@ -45,6 +45,31 @@ ut_store_expect(uint64 written, uint64 expected)
 				 errhint("A trigger, rule or row security policy stands in the way: see unleash_tokens.doctor().")));
 }
 
+/* Is there a row of that key, as of now? */
+static bool
+has_row(UtPlan plan, const char *key)
+{
+	Datum		values[] = {CStringGetTextDatum(key)};
+	bool		found;
+
+	ut_store_open();
+	found = ut_store_run(plan, values, NULL, UT_VIEW_LATEST) > 0;
+	ut_store_close();
+	return found;
+}
+
+bool
+ut_store_has_project(const char *id)
+{
+	return has_row(UT_PLAN_HAS_PROJECT, id);
+}
+
+bool
+ut_store_has_environment(const char *name)
+{
+	return has_row(UT_PLAN_HAS_ENVIRONMENT, name);
+}
+
 bool
 ut_store_lock_environment(const char *name)
 {

@@ -26,6 +26,10 @@
 /* Raise an error unless as many rows were written as there should be. */
 extern void ut_store_expect(uint64 written, uint64 expected);
 
+/* Does a project or an environment exist now?  Locks nothing. */
+extern bool ut_store_has_project(const char *id);
+extern bool ut_store_has_environment(const char *name);
+
 /* Does the environment exist for this transaction?  Locks it if so. */
 extern bool ut_store_lock_environment(const char *name);
 

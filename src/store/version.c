@@ -71,6 +71,13 @@ is_served(const char *installed)
 	return false;
 }
 
+bool
+ut_version_agree(char **installed)
+{
+	*installed = read_installed();
+	return *installed != NULL && is_served(*installed);
+}
+
 void
 ut_version_check(void)
 {
@@ -78,8 +85,7 @@ ut_version_check(void)
 
 	if (checked)
 		return;
-	installed = read_installed();
-	if (installed == NULL || !is_served(installed))
+	if (!ut_version_agree(&installed))
 		ereport(ERROR,
 				(errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE),
 				 errmsg("library and SQL objects of unleash_tokens are of different versions"),

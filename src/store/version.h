@@ -16,4 +16,10 @@
  */
 extern void ut_version_check(void);
 
+/*
+ * Are they now?  *installed is the version of the SQL objects, NULL when the
+ * extension is not there.
+ */
+extern bool ut_version_agree(char **installed);
+
 #endif							/* UT_STORE_VERSION_H */

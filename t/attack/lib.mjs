@@ -278,3 +278,7 @@ export async function tryAll(cases, arbitrary, check) {
 	const text = `case ${tried}: ${fc.stringify(readable(found.counterexample))}\n${wrong?.message}\n${wrong?.stack?.match(/t\/attack\/(?!lib)\w+\.mjs:\d+/)?.[0] ?? wrong?.stack}`;
 	throw new assert.AssertionError({ message: text.replace(/[A-Za-z0-9_]{32,}/g, (word) => (leakIn(word) ? '***' : word)) });
 }
+
+// What nginx makes of what an entry of the REST door sets: 503 of 500, and no header by which it knows a refusal.
+export const atGateway = (status, list) => ({ status: Number(status) === 500 ? 503 : Number(status),
+	headers: JSON.parse(list).flatMap((header) => Object.entries(header)).filter(([name]) => name !== 'X-Refusal') });

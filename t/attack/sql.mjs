@@ -5,7 +5,7 @@
 import { assert, env, finish, test, useEnv, utf8 } from '../http/lib.mjs';
 import { checkAnswer } from '../openapi/check.mjs';
 import {
-	anyBytes, anyContentType, anyEncoding, anyJson, anyMethod, anyPath, anySecret, anyText, assertLogsClean, assertSaysNothing, assertServerSame, connect,
+	anyBytes, anyContentType, anyEncoding, anyJson, anyMethod, anyPath, anySecret, anyText, assertLogsClean, atGateway, assertSaysNothing, assertServerSame, connect,
 	disconnect, documentedStates, dropDatabase, fc, fingerprinter, know, makeDatabase, nearJson, one, serverState, tryAll,
 } from './lib.mjs';
 
@@ -130,7 +130,7 @@ async function enter(entry, headers, body) {
 	assert.equal(await fingerprint(), known, 'the tables are not as they were');
 	if (Number(status) >= 400) refused++;
 	else answered++;
-	return { status: Number(status), headers: JSON.parse(list).flatMap((header) => Object.entries(header)), text: bytes.toString('utf8'), left, sent };
+	return { ...atGateway(status, list), text: bytes.toString('utf8'), left, sent };
 }
 
 function check({ status, headers, text, left, sent }, method, target) {

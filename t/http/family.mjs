@@ -80,7 +80,7 @@ await test('HEAD is GET without a body', async () => {
 await test('OPTIONS tells the methods of a path', async () => {
 	const allowed = {
 		[TOKENS]: 'GET, HEAD, POST, OPTIONS', [at('x')]: 'GET, HEAD, PUT, DELETE, OPTIONS',
-		'/edge/validate': 'POST, OPTIONS', '/auth': 'GET, HEAD, OPTIONS', '/health': 'GET, HEAD, OPTIONS',
+		'/edge/validate': 'POST, OPTIONS', '/health': 'GET, HEAD, OPTIONS',
 	};
 	for (const [target, methods] of Object.entries(allowed)) {
 		const answer = await send('OPTIONS', target, keyed());
@@ -181,15 +181,34 @@ await test('/edge/validate answers the valid ones in their order, backend as cli
 	assert.deepEqual((await edge({ tokens: [backend.secret] })).json, { tokens: [] });
 });
 
-await test('/edge/validate is bounded and refuses what is no list of strings', async () => {
-	assert.deepEqual((await edge({ tokens: Array(1000).fill('zz') })).json, { tokens: [] });
-	assertRefusal(await edge({ tokens: Array(1001).fill('zz') }), 400, 'BadDataError', { path: '/body/tokens' });
+await test('/edge/validate refuses what is no list of strings', async () => {
 	assertRefusal(await edge({}), 400, 'BadDataError', { path: '/body/tokens' });
 	assertRefusal(await edge({ tokens: 'x' }), 400, 'BadDataError', { path: '/body/tokens' });
 	assertRefusal(await edge({ tokens: ['a', {}] }), 400, 'BadDataError', { path: '/body/tokens/1' });
 	assertRefusal(await edge('{'), 400, 'BadDataError');
 	assertRefusal(await edge({ tokens: [] }, {}), 415, 'ContentTypeError');
 	assertRefusal(await send('GET', '/edge/validate', {}), 405, 'MethodNotAllowedError');
+});
+
+// An Edge asks for all it has at once, and keeps all of it when it is refused: revoked ones, too.
+await test('/edge/validate takes 1,000 of the longest secrets, and answers for 5,000 of however many', async () => {
+	const project = `fam ${'p'.repeat(96)}`, environment = `fam ${'e'.repeat(96)}`;
+	await sql(`INSERT INTO unleash_tokens.project (id) VALUES (:'project') ON CONFLICT DO NOTHING`, { project });
+	await sql(`INSERT INTO unleash_tokens.environment (name) VALUES (:'environment') ON CONFLICT DO NOTHING`, { environment });
+	const long = await make({ projects: [project], environment }), usual = await make({ projects: ['fam-a'] });
+	const forged = (secret, i) => `${secret.slice(0, -6)}${String(i).padStart(6, '0')}`;
+	for (const [{ secret }, count] of [[long, 1000], [usual, 5000], [usual, 9000]]) {
+		const tokens = Array.from({ length: count }, (_, i) => (i === 0 || i === Math.min(count, 5000) - 1 ? secret : forged(secret, i)));
+		const answer = await edge({ tokens });
+		assertStatus(answer, 200);
+		assert.deepEqual(answer.json.tokens.map(({ token }) => token), [secret, secret]);
+	}
+	// what is not looked at is not called valid
+	assert.deepEqual((await edge({ tokens: [...Array(5000).fill('zz'), usual.secret] })).json, { tokens: [] });
+	const pad = (bytes) => JSON.stringify({ tokens: [usual.secret] }).padEnd(bytes);
+	assert.equal((await edge(pad(1048576))).json.tokens.length, 1);
+	assertRefusal(await edge(pad(1048577)), 413, 'PayloadTooLargeError', { says: /1048576 bytes: ask for the secrets in several calls/ });
+	assertRefusal(await create(`{}${' '.repeat(102400)}`), 413, 'PayloadTooLargeError', { says: /102400/ });
 });
 
 // ---- /auth ----------------------------------------------------------------------------------------------------------
@@ -208,21 +227,83 @@ await test('/auth tells who a token is, with anything but plain characters encod
 
 await test('/auth accepts only what the query asks for', async () => {
 	const made = await make({ type: 'backend', environment: 'production', projects: ['fam-a', 'fäm'] });
-	const admin = await make({ type: 'admin' });
+	const admin = await make({ type: 'admin' }), wide = await make({ type: 'frontend' });
 	const ask = (query, key = made.secret) => send('GET', `/auth?${query}`, { Authorization: key });
-	for (const query of ['', 'type=backend', 'type=CLIENT', 'project=fam-a', 'project=f%C3%A4m', 'environment=production',
+	for (const query of ['', 'type=backend', 'type=CLIENT', 'type=frontend,backend', 'type=client,admin,frontend', 'project=fam-a', 'project=f%C3%A4m', 'environment=production',
 		'type=client&project=fam-a&environment=production'])
 		assertStatus(await ask(query), 204);
-	for (const query of ['type=frontend', 'type=admin', 'project=default', 'project=*', 'project=', 'environment=development', 'environment=*'])
+	for (const query of ['type=frontend', 'type=admin', 'type=admin,frontend', 'project=default', 'environment=development'])
 		assertRefusal(await ask(query), 403, 'PermissionError');
-	for (const query of ['type=', 'type=nope', 'project=%zz', 'environment=%ff', 'other=1', 'Project=fam-a', 'project',
-		'project=fam-a&project=fam-a', '&project=fam-a'])
+	for (const query of ['type=', 'type=nope', 'type=client,', 'type=,client', 'type=client,nope', 'type=client&type=admin', 'project=%zz', 'environment=%ff', 'other=1',
+		'Project=fam-a', 'project', 'project=fam-a&project=fam-a', '&project=fam-a'])
 		assertRefusal(await ask(query), 400, 'BadDataError');
+	// a word that names nothing lets no one pass, however much the token reaches
+	for (const { secret } of [made, admin, wide])
+		for (const query of ['project=fam-x', 'project=*', 'project=', 'environment=prod', 'environment=*', 'environment=', 'type=admin&environment=Production'])
+			assertRefusal(await ask(query, secret), 400, 'BadDataError', { says: /There is no (project|environment)/ });
 	assertStatus(await ask('type=admin&project=fam-a&environment=production', admin.secret), 204);
+	assertStatus(await ask('project=fam-a', wide.secret), 204);
 	assertRefusal(await send('GET', '/auth', {}), 401, 'AuthenticationRequired');
 	assertRefusal(await ask('', 'nope'), 401, 'UnauthorizedError');
 	assertDone(await put(made.selector, { expiresAt: '2001-01-01T00:00:00Z' }));
 	assertRefusal(await ask(''), 401, 'UnauthorizedError');
+});
+
+await test('/auth speaks of no admin token to who sends no key', async () => {
+	const answer = await send('GET', '/auth', {});
+	assert.doesNotMatch(answer.text, /admin/);
+	assert.match((await send('GET', TOKENS, {})).text, /admin/);
+});
+
+// Envoy asks with the method and path of the client's request, others with their own.
+await test('/auth answers whatever method it is asked with, and looks at no path of the client', async () => {
+	const { secret } = await make({ type: 'frontend' });
+	for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS', 'PROPFIND']) {
+		const ask = (query, headers, body) => send(method, `/auth${query}`, headers, body);
+		const answer = await ask('', { Authorization: secret }, method === 'POST' ? 'name=value' : undefined);
+		assertStatus(answer, 204);
+		assert.equal(answer.header('X-Token-Type'), 'frontend');
+		for (const path of ['/', '/orders/1', '/orders?type=admin&x=%zz', '/a?path=/b&type=admin', '']) {
+			assertStatus(await ask(`?type=frontend&path=${path}`, { Authorization: secret }), 204);
+			assert.equal((await ask(`?type=client&path=${path}`, { Authorization: secret })).status, 403);
+			assert.equal((await ask(`?path=${path}`, {})).status, 401);
+		}
+		assert.equal((await ask('', {})).status, 401);
+		assert.equal((await ask('', { Authorization: 'nope' })).status, 401);
+		for (const headers of [{}, { Authorization: secret }, keyed()])
+			for (const path of ['/orders/1', '/x?type=frontend', '/orders/']) assert.equal((await ask(path, headers)).status, 404, `${method} ${path}`);
+	}
+	assertRefusal(await send('GET', '/auth/orders/1', { Authorization: secret }), 404, 'NotFoundError', { says: /\/auth\?path=/ });
+	assertStatus(await send('GET', '/authority', { Authorization: secret }), 403);
+});
+
+await test('the headers of /auth are always there, together well below 4 kB', async () => {
+	const projects = Array.from({ length: 1000 }, (_, i) => `fam ${'ü'.repeat(90)} ${i}`);
+	const long = '\u{1f600}'.repeat(1000), one = 'é'.repeat(100);
+	await sql(`INSERT INTO unleash_tokens.project (id) SELECT * FROM json_array_elements_text(:'projects') ON CONFLICT DO NOTHING`, { projects: JSON.stringify([...projects, one]) });
+	await sql(`INSERT INTO unleash_tokens.environment (name) VALUES (:'one') ON CONFLICT DO NOTHING`, { one });
+	for (const [more, shown] of [
+		[{ tokenName: long, projects: projects.slice(0, 100) }, ['(too long)', 'client', 'development', '(too many)']],
+		[{ tokenName: 'n'.repeat(768), projects: ['fam-a', 'default'] }, ['n'.repeat(768), 'client', 'development', 'fam-a,default']],
+		[{ tokenName: 'n'.repeat(769), environment: one, projects: [one] }, ['(too long)', 'client', '(too long)', '%C3%A9'.repeat(100)]],
+		[{ tokenName: '(too long)', type: 'admin' }, ['(too%20long)', 'admin', '*', '*']],
+	]) {
+		const { secret } = await assertCreated(await create({ type: 'client', ...more }));
+		const answer = await send('GET', '/auth', { Authorization: secret });
+		assertStatus(answer, 204);
+		assert.deepEqual(['Name', 'Type', 'Environment', 'Projects'].map((name) => answer.header(`X-Token-${name}`)), shown);
+		assert.ok(answer.head.length < 3500, `${answer.head.length} bytes`);
+	}
+});
+
+await test('Location finds the token, whatever stands before our paths', async () => {
+	for (const path of [TOKENS, `${TOKENS}/`]) {
+		const answer = await send('POST', path, jsonKeyed(), JSON.stringify(minimal()));
+		assertStatus(answer, 201);
+		const selector = answer.json.secret.slice(-66, -44);
+		for (const prefix of ['', '/tokens', '/a/b'])
+			assert.equal(new URL(answer.header('Location'), `https://example.org${prefix}${path}`).pathname, `${prefix}${TOKENS}/${selector}`);
+	}
 });
 
 await test("the README's lines of nginx protect a service", async () => {

@@ -307,7 +307,9 @@ export function assertRefusal(answer, status, name, options = {}) {
 	}
 	if ('path' in options) assert.equal(json.details[0].path, options.path, told);
 	if (options.says) assert.match(json.details.map((detail) => detail.message).join(' '), options.says, told);
-	assert.deepEqual(answer.headers('WWW-Authenticate'), status === 401 ? ['Bearer'] : [], told);
+	// RFC 6750: an error only for who sent a key
+	const challenge = `Bearer realm="unleash_tokens"${name === 'UnauthorizedError' ? ', error="invalid_token"' : ''}`;
+	if (!options.challenged) assert.deepEqual(answer.headers('WWW-Authenticate'), status === 401 ? [challenge] : [], told);
 	assert.equal(answer.headers('Allow').length, status === 405 ? 1 : 0, told);
 	assert.deepEqual(answer.headers('Location'), [], told);
 	assertNothingOdd(answer);
@@ -329,7 +331,8 @@ export async function assertCreated(answer, expected = {}) {
 	assert.deepEqual(answer.headers('Cache-Control'), ['no-store'], told);
 	assert.deepEqual(Object.keys(json).sort(), TOKEN_KEYS, told);
 	const [, , , selector] = json.secret.match(SECRET) ?? assert.fail(`the secret has another shape ${told}`);
-	assert.deepEqual(answer.headers('Location'), [`${TOKENS}/${selector}`], told);
+	// relative to where it was posted
+	assert.deepEqual(answer.headers('Location'), [`api-tokens/${selector}`], told);
 	assert.equal(json.project, json.projects.join(','), told);
 	assert.equal(json.seenAt, null, told);
 	assert.equal(json.alias, null, told);

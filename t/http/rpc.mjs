@@ -36,7 +36,10 @@ await test('201, Location and the bare object', async () => {
 		assert.equal(json.tokenName, `${run} rpc`);
 		assert.deepEqual([json.type, json.environment, json.projects, json.project], ['frontend', 'development', ['*'], '*']);
 		const selector = json.secret.match(SECRET)[3];
-		assert.deepEqual(answer.headers('Location'), [`${TOKENS}/${selector}`]);
+		assert.deepEqual(answer.headers('Location'), [`../api_tokens?selector=eq.${selector}`]);
+		const { pathname, search } = new URL(answer.header('Location'), 'http://localhost/rpc/create_api_token');
+		const found = await rest('GET', pathname + search, { Authorization: `Bearer ${env.SQL_JWT}` });
+		assert.deepEqual(found.json.map((token) => token.selector), [selector]);
 		assert.deepEqual(answer.headers('Cache-Control'), ['no-store']);
 		assert.match(answer.header('Content-Type'), /^application\/json/);
 		assert.equal((await validate(json.secret)).selector, selector);

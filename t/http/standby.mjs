@@ -12,7 +12,7 @@ import {
 } from './lib.mjs';
 
 useEnv();
-const { STANDBY_URL: standby, STANDBY_RUN: runDir, STANDBY_NGINX: nginxPid, PRIMARY_SERVE: servePid } = process.env;
+const { STANDBY_URL: standby, STANDBY_PRIMARY_URL: forgotten, STANDBY_RUN: runDir, STANDBY_NGINX: nginxPid, PRIMARY_SERVE: servePid } = process.env;
 const secrets = [env.ADMIN_TOKEN];
 
 const onStandby = (statement) => execFileSync('psql', ['-X', '-q', '-A', '-t', '-v', 'ON_ERROR_STOP=1', '-c', statement], {
@@ -77,6 +77,29 @@ await test('headers of the client steer nothing on the standby', async () => {
 	const steered = await send('GET', TOKENS, { ...admin, Prefer: 'count=exact, tx=rollback', Range: '0-0', Accept: 'text/csv', 'X-Original-Method': 'DELETE',
 		'X-Original-URI': '/health', 'Accept-Profile': 'public', Cookie: 'a=b' }, undefined, standby);
 	assert.deepEqual(shape(steered), shape(plain));
+});
+
+for (const [at, where] of [[standby, "the standby's nginx"], [forgotten, 'the nginx.conf of a primary']])
+	await test(`/health?write=1 says that it does not write: ${where}`, async () => {
+		const answer = await send('GET', '/health?write=1', {}, undefined, at);
+		assertRefusal(answer, 503, 'UnavailableError', { says: /standby/ });
+		assert.deepEqual(answer.headers('Retry-After'), ['5']);
+		assertStatus(await send('GET', '/health', {}, undefined, at), 200);
+		assertStatus(await send('GET', '/health?write=1'), 200);
+	});
+await test('behind the nginx.conf of a primary: writing is 503 in our shape, reading goes on', async () => {
+	for (const [method, target, body] of [['POST', TOKENS, JSON.stringify(minimal())], ['POST', TOKENS, '{'], ['PUT', `${TOKENS}/${reading.selector}`, '{"expiresAt":null}'],
+		['DELETE', `${TOKENS}/${reading.secret}`], ['PATCH', TOKENS]]) {
+		const answer = await send(method, target, jsonKeyed(), body, forgotten);
+		assertRefusal(answer, 503, 'UnavailableError');
+		assert.match(answer.header('Retry-After'), /^[1-9]$/);
+	}
+	for (const method of ['GET', 'POST', 'OPTIONS', 'DELETE']) {
+		assertStatus(await send(method, '/auth?type=client&path=/x', client, undefined, forgotten), 204);
+		assertStatus(await send(method, '/auth', {}, undefined, standby), 401);
+	}
+	assertStatus(await send('GET', TOKENS, admin, undefined, forgotten), 200);
+	assertStatus(await send('POST', '/edge/validate', { 'Content-Type': 'application/json' }, JSON.stringify({ tokens: [reading.secret] }), forgotten), 200);
 });
 
 // ---- Without a primary ----------------------------------------------------------------------------------------------

@@ -69,6 +69,8 @@ function findResponse(method, template, status) {
 	}
 	const item = document.paths[template];
 	const operation = METHODS.includes(method) ? item[method] : undefined;
+	// it answers whatever method, also those that OpenAPI knows no word for
+	if (!operation && template === '/auth' && status !== 405) return follow(item.get.responses[status]);
 	if (operation) return follow(operation.responses[status]);
 	// not the path's: 405, or what comes before that is known
 	return status === 405 ? follow(item['x-other-methods']) : follow(document.components.responses[ELSEWHERE[status]]);

@@ -1,0 +1,203 @@
+/*-------------------------------------------------------------------------
+ *
+ * auth.c
+ *	  May the bearer of this key pass, and what is told of his token?
+ *
+ * Knows no table of the database.  What is asked for stands in the query: it
+ * is the gateway's, and whatever in it cannot be meant is refused, since a
+ * mistyped word must not let more tokens pass.
+ *
+ * Copyright (c) 2026, unleash_tokens contributors
+ *
+ *-------------------------------------------------------------------------
+ */
+#include "postgres.h"
+
+#include "base/encoding.h"
+#include "http/auth.h"
+#include "http/postgrest.h"
+#include "rules/caller.h"
+#include "rules/field.h"
+#include "rules/request.h"
+#include "text/wire.h"
+
+/*
+ * Bytes of a value.  Gateways hold the head of an answer in 4,096 bytes (one
+ * page, nginx's proxy_buffer_size): with the other headers of ours and of those
+ * between there is a quarter of it to spare.
+ */
+#define NAME_MAX 768
+#define ENVIRONMENT_MAX 512
+#define PROJECTS_MAX 1536
+
+/* In place of a longer value.  A blank is in no value: there it is encoded. */
+#define TOO_LONG "(too long)"
+#define TOO_MANY "(too many)"
+
+/* What a query may say; the last parameter is that of the client's own path. */
+enum
+{
+	PARAMETER_TYPE, PARAMETER_PROJECT, PARAMETER_ENVIRONMENT, PARAMETER_PATH, PARAMETERS
+};
+
+static const char *const parameter_names[PARAMETERS] = {"type", "project", "environment", "path"};
+
+static void add_token_header(UtReply *reply, const char *name, int max, const char *marker,
+							 int count, const char *const *values);
+static bool read_need(const char *target, UtNeed *need, UtProblem *problem);
+
+bool
+ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	UtNeed		need;
+	UtToken    *caller = &request->caller;
+	const char *all = "*";
+	const char *environment;
+
+	if (!ut_caller_identify(request->key, caller, problem) ||
+		!read_need(request->target, &need, problem) ||
+		!ut_caller_require(caller, &need, problem))
+		return false;
+	environment = caller->environment == NULL ? all : caller->environment;
+	reply->status = 204;
+	add_token_header(reply, "X-Token-Name", NAME_MAX, TOO_LONG,
+					 1, (const char *const *) &caller->name);
+	add_token_header(reply, "X-Token-Type", NAME_MAX, TOO_LONG,
+					 1, &ut_token_type_names[caller->type]);
+	add_token_header(reply, "X-Token-Environment", ENVIRONMENT_MAX, TOO_LONG, 1, &environment);
+	if (caller->scope.all)
+		add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY, 1, &all);
+	else
+		add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY, caller->scope.count,
+						 (const char *const *) caller->scope.ids);
+	return true;
+}
+
+/*
+ * Some gateways put the path of the client's request behind the one they are
+ * told to ask.  To answer there would let a query pass unread, which may be the
+ * client's or the gateway's; so it is said how to append it.
+ */
+bool
+ut_auth_refuse_below(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	return ut_problem_set(problem, UT_PROBLEM_PATH, NULL,
+						  "Nothing is below /auth. A gateway that appends the path it was asked for can append it to /auth?path= instead.");
+}
+
+/*
+ * A header may hold printable ASCII only, and a list is split at commas: every
+ * other byte, '%' and ',' are percent-encoded.
+ */
+static void
+append_escaped(StringInfo out, const char *text)
+{
+	size_t		len;
+	const char *utf8 = ut_encoding_to_utf8(text, strlen(text), &len);
+
+	for (size_t i = 0; utf8 != NULL && i < len; i++)
+	{
+		unsigned char byte = utf8[i];
+
+		if (byte > ' ' && byte < 0x7F && byte != '%' && byte != ',')
+			appendStringInfoChar(out, byte);
+		else
+			appendStringInfo(out, "%%%02X", byte);
+	}
+}
+
+/*
+ * What is too long is replaced whole: half of it would say something else.  And
+ * it is there in any case: a gateway might let the client's own header through
+ * in its place.
+ */
+static void
+add_token_header(UtReply *reply, const char *name, int max, const char *marker,
+				 int count, const char *const *values)
+{
+	StringInfoData value;
+
+	initStringInfo(&value);
+	for (int i = 0; i < count && value.len <= max; i++)
+	{
+		if (i > 0)
+			appendStringInfoChar(&value, ',');
+		append_escaped(&value, values[i]);
+	}
+	ut_postgrest_add_header(&reply->headers, name, value.len <= max ? value.data : marker);
+}
+
+/* Types by their names, with commas between them. */
+static bool
+read_types(char *names, uint32 *types, UtProblem *problem)
+{
+	UtTokenType type;
+
+	for (char *name = names; name != NULL; name = names)
+	{
+		names = strchr(name, ',');
+		if (names != NULL)
+			*names++ = '\0';
+		if (!ut_request_type(name, &type))
+			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+								  "The query parameter type must name client, backend, frontend or admin, or several with commas between them. You sent %s.",
+								  ut_field_show(name, strlen(name)));
+		*types |= UT_TYPE_BIT(type);
+	}
+	return true;
+}
+
+/* The place of a name among those of parameters, or PARAMETERS. */
+static int
+find_parameter(const char *name, size_t len)
+{
+	int			i = 0;
+
+	while (i < PARAMETERS &&
+		   (len != strlen(parameter_names[i]) || memcmp(name, parameter_names[i], len) != 0))
+		i++;
+	return i;
+}
+
+/* Take the parameters apart; those that are not there stay NULL. */
+static bool
+read_parameters(const char *query, char **values, UtProblem *problem)
+{
+	while (*query != '\0')
+	{
+		size_t		name_len = strcspn(query, "=&");
+		size_t		len = strcspn(query, "&");
+		int			i = find_parameter(query, name_len);
+		char	   *bytes;
+
+		if (i == PARAMETERS || values[i] != NULL || query[name_len] != '=')
+			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+								  "The query holds something else, or the same twice.");
+		if (i == PARAMETER_PATH)
+			return true;		/* from here on it is the client's */
+		bytes = palloc(len - name_len);
+		if (ut_wire_unescape(query + name_len + 1, len - name_len - 1, bytes, &name_len))
+			values[i] = ut_encoding_from_utf8(bytes, name_len);
+		if (values[i] == NULL)
+			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
+								  "The query parameter %s cannot be decoded.", parameter_names[i]);
+		query += len;
+		if (*query == '&')
+			query++;
+	}
+	return true;
+}
+
+static bool
+read_need(const char *target, UtNeed *need, UtProblem *problem)
+{
+	size_t		path = ut_wire_path_len(target, strlen(target));
+	char	   *values[PARAMETERS] = {NULL};
+
+	if (target[path] == '?' && !read_parameters(target + path + 1, values, problem))
+		return false;
+	need->types = 0;
+	need->project = values[PARAMETER_PROJECT];
+	need->environment = values[PARAMETER_ENVIRONMENT];
+	return values[PARAMETER_TYPE] == NULL || read_types(values[PARAMETER_TYPE], &need->types, problem);
+}
