@@ -10,9 +10,7 @@ DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create batch lifetime refusals validate lookup change import rest scope registry limit encoding \
 	events privileges catalog plans guard property
-ISOLATION = limit-race project-removed project-renamed project-truncated \
-	environment-removed environment-renamed environment-truncated \
-	last-two-projects event-scope validate-now locked-then-deleted rewritten
+ISOLATION = limit-race project-changes environment-changes last-two-projects event-scope validate-now locked-then-deleted rewritten
 ISOLATION_OPTS = --load-extension=unleash_tokens
 TAP_TESTS = 1
 EXTRA_CLEAN = output_iso tmp_check tmp_check_iso results regression.diffs regression.out
@@ -24,6 +22,17 @@ SHLIB_LINK_INTERNAL = $(libpq)
 PG_CONFIG = pg_config
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 include $(PGXS)
+
+# installcheck begins with what the servers of t/*.pl need, not after minutes of other tests; without them: TAP_TESTS=
+ifdef TAP_TESTS
+installcheck: tap-tools
+PROVE_FLAGS = --timer
+endif
+.PHONY: tap-tools
+tap-tools:
+	@perl -MIPC::Run -MTest::More -e 1 2>/dev/null || { \
+		echo 'installcheck needs the Perl module IPC::Run (on Debian libipc-run-perl); without it: $(MAKE) installcheck TAP_TESTS=' >&2; exit 1; }
+	@echo 'regress, isolation, then $(words $(or $(PROVE_TESTS),$(wildcard t/*.pl))) files that start servers: a line when one ends, some minutes in all (TAP_TESTS= leaves them out)'
 
 # Headers are few and small: any of them rebuilds everything.
 $(OBJS): $(wildcard src/*/*.h) $(EXTENSION).control

@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * unleash_tokens.c
- *	  The front door: module magic, settings and every SQL-callable function.
+ *	  What can SQL call?  The front door: module magic, settings and
+ *	  SQL-callable functions.
  *
  * Each function unpacks its arguments, calls a room in src/ and packs the
  * result.  doc/architecture.md tells which room answers which question.

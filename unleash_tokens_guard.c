@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * unleash_tokens_guard.c
- *	  The front door of what guards somebody's own tables: the SQL-callable
- *	  functions of guard(), and those that tell who is calling.
+ *	  What can SQL call to guard somebody's own tables?  guard(), and the
+ *	  functions that tell who is calling.
  *
  * The readers are called in policies, by anyone: they look at this process's
  * memory and need no right.  guard() is nobody's SECURITY DEFINER, or it could

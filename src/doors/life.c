@@ -1,7 +1,7 @@
 /*-------------------------------------------------------------------------
  *
  * doors/life.c
- *	  The SQL-callable functions of a token's life.
+ *	  What can SQL call of a token's life?
  *
  * Each unpacks its arguments, calls a room of the rules and packs the result.
  * Knows no SQL text.
