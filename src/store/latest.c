@@ -23,9 +23,10 @@
 #include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_opfamily.h"
-#include "executor/tuptable.h"
+#include "miscadmin.h"
 #include "storage/lmgr.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -36,43 +37,71 @@
 #include "store/row.h"
 #include "store/version.h"
 
+/* What a row is found by is the first column of each table, and of each index. */
+#define FIRST_COLUMN 1
+
 static const char *const table_names[UT_TABLES] = {
 	"api_token", "api_token_project", "project"
 };
 
-/* Where each was found last, in this session; looked at again each time. */
-static Oid	table_oids[UT_TABLES];
+/* How often the server has said that something of ours may have changed. */
+static uint32 changes = 0;
 
 /*
- * Lock and open a table.  What the catalogs said before the lock was granted may
- * be over, so it is asked for its name and place again.
+ * Which tables and indexes these are, until something changes.  The server says
+ * so at the latest when a lock is granted.
  */
-static Relation
-open_table(UtTable table, Oid *schema)
+static struct
 {
-	for (;;)
-	{
-		Oid			oid = table_oids[table];
-		Relation	relation = OidIsValid(oid) ? try_relation_open(oid, AccessShareLock) : NULL;
+	bool		is_complete;
+	uint32		as_of;			/* of changes */
+	Oid			tables[UT_TABLES];
+	Oid			indexes[UT_TABLES];
+	Oid			verifier_index;
+}			known;
 
-		if (relation != NULL && RelationGetNamespace(relation) == *schema &&
-			strcmp(RelationGetRelationName(relation), table_names[table]) == 0)
-		{
-			if (relation->rd_rel->relkind != RELKIND_RELATION)
-				ereport(ERROR,
-						(errcode(ERRCODE_WRONG_OBJECT_TYPE),
-						 errmsg("\"unleash_tokens.%s\" is not a table", table_names[table])));
-			return relation;
-		}
-		if (relation != NULL)
-			relation_close(relation, AccessShareLock);
-		*schema = get_namespace_oid("unleash_tokens", false);
-		table_oids[table] = get_relname_relid(table_names[table], *schema);
-		if (!OidIsValid(table_oids[table]))
+static void
+note_schema_change(Datum arg, int cache, uint32 hash)
+{
+	changes++;
+}
+
+static void
+note_relation_change(Datum arg, Oid relation)
+{
+	bool		is_ours = !OidIsValid(relation) || relation == known.verifier_index;
+
+	for (int i = 0; i < UT_TABLES; i++)
+		is_ours |= relation == known.tables[i] || relation == known.indexes[i];
+	if (is_ours)
+		changes++;
+}
+
+static void
+look_up_tables(void)
+{
+	static bool registered = false;
+	Oid			schema;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(NAMESPACEOID, note_schema_change, (Datum) 0);
+		CacheRegisterRelcacheCallback(note_relation_change, (Datum) 0);
+		registered = true;
+	}
+	known.is_complete = false;
+	known.as_of = changes;
+	schema = get_namespace_oid("unleash_tokens", false);
+	for (int i = 0; i < UT_TABLES; i++)
+	{
+		known.indexes[i] = InvalidOid;
+		known.tables[i] = get_relname_relid(table_names[i], schema);
+		if (!OidIsValid(known.tables[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
-					 errmsg("relation \"unleash_tokens.%s\" does not exist", table_names[table])));
+					 errmsg("relation \"unleash_tokens.%s\" does not exist", table_names[i])));
 	}
+	known.verifier_index = InvalidOid;
 }
 
 /*
@@ -113,79 +142,124 @@ holds_all(Relation index, bool imported)
 
 /* Is it a tree in the order that our comparison has? */
 static bool
-serves(Relation index, const UtLookup *lookup)
+serves(Relation index, AttrNumber column)
 {
-	bool		is_digest = lookup->equal == F_BYTEAEQ;
+	bool		is_digest = column == UT_COLUMN_VERIFIER;
 
-	return index->rd_rel->relam == BTREE_AM_OID && is_usable(index->rd_index, lookup->column) &&
+	return index->rd_rel->relam == BTREE_AM_OID && is_usable(index->rd_index, column) &&
 		index->rd_opfamily[0] == (is_digest ? BYTEA_BTREE_FAM_OID : TEXT_BTREE_FAM_OID) &&
 		index->rd_indcollation[0] == (is_digest ? InvalidOid : C_COLLATION_OID) &&
 		holds_all(index, is_digest);
 }
 
-/* None of the indexes of a locked table goes away. */
-static Relation
-open_index(const UtLookup *lookup)
+/* InvalidOid when there is none: then the table is read whole. */
+static Oid
+find_index(Relation table, AttrNumber column)
 {
-	List	   *indexes = RelationGetIndexList(lookup->table);
-	Relation	found = NULL;
+	List	   *indexes = RelationGetIndexList(table);
+	Oid			found = InvalidOid;
 	ListCell   *cell;
 
 	foreach(cell, indexes)
 	{
-		if (!seems_usable(lfirst_oid(cell), lookup->column))
+		Relation	index;
+
+		if (OidIsValid(found) || !seems_usable(lfirst_oid(cell), column))
 			continue;
-		found = index_open(lfirst_oid(cell), AccessShareLock);
-		if (serves(found, lookup))
-			break;
-		index_close(found, AccessShareLock);
-		found = NULL;
+		index = index_open(lfirst_oid(cell), AccessShareLock);
+		if (serves(index, column))
+			found = lfirst_oid(cell);
+		index_close(index, AccessShareLock);
 	}
 	list_free(indexes);
 	return found;
 }
 
-/* A plan may use any index, and would wait for it with its snapshot taken. */
+/* Once the tables are locked, so that none of their indexes goes away. */
 static void
-lock_indexes(Relation table)
+look_up_indexes(void)
 {
-	List	   *indexes = RelationGetIndexList(table);
-	ListCell   *cell;
+	for (int i = 0; i < UT_TABLES; i++)
+	{
+		Relation	table = relation_open(known.tables[i], NoLock);
 
-	foreach(cell, indexes)
-		LockRelationOid(lfirst_oid(cell), AccessShareLock);
-	list_free(indexes);
+		if (table->rd_rel->relkind != RELKIND_RELATION)
+			ereport(ERROR,
+					(errcode(ERRCODE_WRONG_OBJECT_TYPE),
+					 errmsg("\"unleash_tokens.%s\" is not a table", table_names[i])));
+		known.indexes[i] = find_index(table, FIRST_COLUMN);
+		if (i == UT_TABLE_TOKEN)
+			known.verifier_index = find_index(table, UT_COLUMN_VERIFIER);
+		relation_close(table, NoLock);
+	}
 }
 
+/* A plan may use any index, and would wait for it with its snapshot taken. */
+static void
+lock_all_indexes(void)
+{
+	for (int i = 0; i < UT_TABLES; i++)
+	{
+		Relation	table = relation_open(known.tables[i], NoLock);
+		List	   *indexes = RelationGetIndexList(table);
+		ListCell   *cell;
+
+		foreach(cell, indexes)
+			LockRelationOid(lfirst_oid(cell), AccessShareLock);
+		list_free(indexes);
+		relation_close(table, NoLock);
+	}
+}
+
+/* Lock what is known; false when something had changed before the last lock. */
+static bool
+lock_known(UtBy by)
+{
+	if (!known.is_complete || known.as_of != changes)
+		look_up_tables();
+	for (int i = 0; i < UT_TABLES; i++)
+		LockRelationOid(known.tables[i], AccessShareLock);
+	if (!known.is_complete && known.as_of == changes)
+	{
+		look_up_indexes();
+		known.is_complete = true;
+	}
+	if (known.as_of != changes)
+		return false;
+	if (by == UT_BY_STATEMENT)
+		lock_all_indexes();
+	for (int i = 0; i < UT_TABLES; i++)
+	{
+		Oid			index = i == UT_TABLE_TOKEN && by == UT_BY_VERIFIER ? known.verifier_index : known.indexes[i];
+
+		if (OidIsValid(index))
+			LockRelationOid(index, AccessShareLock);
+	}
+	return known.as_of == changes;
+}
+
+/*
+ * A lock that turned out to be none of ours is kept to the end of the
+ * transaction too: whoever removed what it was on has ended.
+ */
 void
 ut_latest_open(UtLatest *latest, UtBy by)
 {
-	Oid			schema;
-
 	memset(latest, 0, sizeof(UtLatest));
 	latest->context = CurrentMemoryContext;
 	ut_version_check();
-	schema = get_namespace_oid("unleash_tokens", false);
+	while (!lock_known(by))
+		CHECK_FOR_INTERRUPTS();
 	for (int i = 0; i < UT_TABLES; i++)
 	{
-		UtLookup   *lookup = &latest->lookups[i];
-
-		lookup->table = open_table((UtTable) i, &schema);
-		/* what a row is found by is the first column in each table */
-		lookup->column = 1;
-		lookup->equal = F_TEXTEQ;
+		latest->lookups[i].table_oid = known.tables[i];
+		latest->lookups[i].index_oid = known.indexes[i];
+		latest->lookups[i].column = FIRST_COLUMN;
 	}
 	if (by == UT_BY_VERIFIER)
 	{
+		latest->lookups[UT_TABLE_TOKEN].index_oid = known.verifier_index;
 		latest->lookups[UT_TABLE_TOKEN].column = UT_COLUMN_VERIFIER;
-		latest->lookups[UT_TABLE_TOKEN].equal = F_BYTEAEQ;
-	}
-	for (int i = 0; i < UT_TABLES; i++)
-	{
-		if (by == UT_BY_STATEMENT)
-			lock_indexes(latest->lookups[i].table);
-		if (by != UT_BY_STATEMENT || i != UT_TABLE_TOKEN)
-			latest->lookups[i].index = open_index(&latest->lookups[i]);
 	}
 	latest->snapshot = RegisterSnapshot(GetLatestSnapshot());
 }
@@ -208,9 +282,10 @@ ut_latest_close(UtLatest *latest)
 	{
 		UtLookup   *lookup = &latest->lookups[i];
 
+		if (lookup->table == NULL)
+			continue;
 		end_scan(lookup);
-		if (lookup->slot != NULL)
-			ExecDropSingleTupleTableSlot(lookup->slot);
+		ExecDropSingleTupleTableSlot(lookup->slot);
 		if (lookup->index != NULL)
 			index_close(lookup->index, NoLock);
 		relation_close(lookup->table, NoLock);
@@ -219,21 +294,30 @@ ut_latest_close(UtLatest *latest)
 }
 
 static void
+open_lookup(UtLookup *lookup)
+{
+	lookup->table = relation_open(lookup->table_oid, NoLock);
+	if (OidIsValid(lookup->index_oid))
+		lookup->index = index_open(lookup->index_oid, NoLock);
+	lookup->slot = table_slot_create(lookup->table, NULL);
+}
+
+static void
 seek(UtLookup *lookup, Snapshot snapshot, Datum value)
 {
+	RegProcedure equal = lookup->column == UT_COLUMN_VERIFIER ? F_BYTEAEQ : F_TEXTEQ;
 	ScanKeyData key;
 
-	if (lookup->slot == NULL)
-		lookup->slot = table_slot_create(lookup->table, NULL);
+	if (lookup->table == NULL)
+		open_lookup(lookup);
 	if (lookup->index == NULL)
 	{
 		end_scan(lookup);
-		ScanKeyInit(&key, lookup->column, BTEqualStrategyNumber, lookup->equal, value);
+		ScanKeyInit(&key, lookup->column, BTEqualStrategyNumber, equal, value);
 		lookup->table_scan = table_beginscan(lookup->table, snapshot, 1, &key);
 		return;
 	}
-	/* in an index it is the first column */
-	ScanKeyInit(&key, 1, BTEqualStrategyNumber, lookup->equal, value);
+	ScanKeyInit(&key, FIRST_COLUMN, BTEqualStrategyNumber, equal, value);
 	if (lookup->index_scan == NULL)
 		lookup->index_scan = ut_index_beginscan(lookup->table, lookup->index, snapshot, 1);
 	index_rescan(lookup->index_scan, &key, 1, NULL, 0);

@@ -46,13 +46,14 @@ typedef enum UtBy
 /* The rows of one table whose column equals a value, found again and again. */
 typedef struct UtLookup
 {
-	Relation	table;
-	Relation	index;			/* NULL: the table is read whole */
+	Oid			table_oid;
+	Oid			index_oid;		/* InvalidOid: the table is read whole */
 	AttrNumber	column;
-	RegProcedure equal;
+	Relation	table;			/* NULL until it is used */
+	Relation	index;
 	IndexScanDesc index_scan;
 	TableScanDesc table_scan;
-	TupleTableSlot *slot;		/* NULL until it is used */
+	TupleTableSlot *slot;
 } UtLookup;
 
 /* A look at the tables; everything seen through it is of one moment. */
