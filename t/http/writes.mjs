@@ -114,6 +114,16 @@ await test('refusals of ours pass as they are, whatever characters are in them',
 	assertRefusal(await send('GET', '/%ff', keyed()), 404, 'NotFoundError');
 });
 
+await test('for PUT it is read: /auth needs nothing that writes, whatever method it is asked with', async () => {
+	await sql('REVOKE EXECUTE ON FUNCTION unleash_tokens.rest_api(bytea) FROM unleash_tokens_rest');
+	try {
+		for (const method of ['GET', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'PROPFIND'])
+			for (const query of ['', '?type=client', '?path=/orders/1']) assertStatus(await send(method, `/auth${query}`, { Authorization: client.secret }), 204);
+	} finally {
+		await sql('GRANT EXECUTE ON FUNCTION unleash_tokens.rest_api(bytea) TO unleash_tokens_rest');
+	}
+});
+
 await test('a backend that is killed in the middle of a statement: 503', async () => {
 	await sql('BEGIN');
 	try {
