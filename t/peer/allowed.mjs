@@ -1,5 +1,5 @@
 // What may be different between the answers of Unleash 8.2.0 and ours, one entry for each way in which it shows.
-// key: the row of doc/differences.md.  at: where ("step | part").  unleash, ours: the values there, 'absent' for none.
+// key: the difference of doc/differences.md.  at: where ("step | part").  unleash, ours: the values there, 'absent' for none.
 // An entry that nothing needs any more fails the test.
 
 export const ALLOWED = [
