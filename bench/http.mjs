@@ -340,6 +340,7 @@ async function main() {
 		machine: JSON.parse(env.MACHINE),
 		settings: Object.fromEntries(both.map((stack) => [stack.name, settings(stack)])),
 		rounds, seconds_each: seconds, measurements, ratios,
+		goals: goals().split('\n').filter(Boolean).map((line) => ({ met: line.startsWith('1'), text: line.slice(2).replace(' ', ': ') })),
 	};
 	writeFileSync(env.RESULTS, `${JSON.stringify(result, null, '\t').replace(/\[[^\][{}]*\]/g, (list) => list.replace(/\s+/g, ' '))}\n`);
 	writeFileSync(env.GOALS, goals());

@@ -2,10 +2,12 @@
 # What the benchmarks share: goals, medians, and a record of the machine.  Sourced after bin/lib.sh.
 
 missed=0	# goals that nobody has explained
+goals=()	# each as a JSON object, for the results
 
 # goal MET TEXT [KEY]: MET is 1 or 0.  A missed one counts, unless doc/performance.md says why under its key, in a line that
 # begins with "- missed: KEY".
 goal() {
+	goals+=("{\"met\": $([ "$1" -eq 1 ] && echo true || echo false), \"text\": \"${2//\"/\\\"}\"}")
 	if [ "$1" -eq 1 ]; then
 		echo "met     $2"
 	elif [ -n "${3:-}" ] && explained "$3"; then
