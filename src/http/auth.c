@@ -14,6 +14,7 @@
 #include "postgres.h"
 
 #include "base/encoding.h"
+#include "base/scope.h"
 #include "http/auth.h"
 #include "http/postgrest.h"
 #include "rules/caller.h"
@@ -51,25 +52,24 @@ ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
 	UtNeed		need;
 	UtToken    *caller = &request->caller;
-	const char *all = "*";
 	const char *environment;
+	char	   *const *projects;
+	int			count;
 
 	if (!ut_caller_identify(request->key, caller, problem) ||
 		!read_need(request->target, &need, problem) ||
 		!ut_caller_require(caller, &need, problem))
 		return false;
-	environment = caller->environment == NULL ? all : caller->environment;
+	environment = ut_scope_environment(caller);
+	projects = ut_scope_projects(&caller->scope, &count);
 	reply->status = 204;
 	add_token_header(reply, "X-Token-Name", NAME_MAX, TOO_LONG,
 					 1, (const char *const *) &caller->name);
 	add_token_header(reply, "X-Token-Type", NAME_MAX, TOO_LONG,
 					 1, &ut_token_type_names[caller->type]);
 	add_token_header(reply, "X-Token-Environment", ENVIRONMENT_MAX, TOO_LONG, 1, &environment);
-	if (caller->scope.all)
-		add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY, 1, &all);
-	else
-		add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY, caller->scope.count,
-						 (const char *const *) caller->scope.ids);
+	add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY,
+					 count, (const char *const *) projects);
 	return true;
 }
 

@@ -19,6 +19,7 @@
 
 #include "rules/answer.h"
 #include "base/clock.h"
+#include "base/scope.h"
 #include "text/datetime.h"
 
 /* A key as JSON has it, and its length. */
@@ -74,18 +75,16 @@ append_time(StringInfo out, const char *key, size_t len, TimestampTz time)
 static void
 append_projects(StringInfo out, const UtScope *scope)
 {
+	int			count;
+	char	   *const *projects = ut_scope_projects(scope, &count);
+
 	append_key(out, KEY("projects"));
-	if (scope->all)
-	{
-		appendStringInfoString(out, "[\"*\"]");
-		return;
-	}
 	appendStringInfoChar(out, '[');
-	for (int i = 0; i < scope->count; i++)
+	for (int i = 0; i < count; i++)
 	{
 		if (i > 0)
 			appendStringInfoChar(out, ',');
-		append_string(out, scope->ids[i]);
+		append_string(out, projects[i]);
 	}
 	appendStringInfoChar(out, ']');
 }
@@ -94,20 +93,16 @@ append_projects(StringInfo out, const UtScope *scope)
 static char *
 join_projects(const UtScope *scope)
 {
+	int			count;
+	char	   *const *projects = ut_scope_projects(scope, &count);
 	StringInfoData joined;
 
-	if (scope->all || scope->count == 1)
-		return pstrdup(scope->all ? "*" : scope->ids[0]);
+	if (count == 1)
+		return pstrdup(projects[0]);
 	initStringInfo(&joined);
-	for (int i = 0; i < scope->count; i++)
-		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", scope->ids[i]);
+	for (int i = 0; i < count; i++)
+		appendStringInfo(&joined, "%s%s", i > 0 ? "," : "", projects[i]);
 	return joined.data;
-}
-
-static const char *
-shown_environment(const UtToken *token)
-{
-	return token->environment == NULL ? "*" : token->environment;
 }
 
 void
@@ -119,7 +114,7 @@ ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 	append_text(out, KEY("tokenName"), token->name);
 	append_projects(out, &token->scope);
 	append_text(out, KEY("project"), project);
-	append_text(out, KEY("environment"), shown_environment(token));
+	append_text(out, KEY("environment"), ut_scope_environment(token));
 	append_text(out, KEY("type"), ut_token_type_names[token->type]);
 	append_time(out, KEY("createdAt"), token->created_at);
 	append_time(out, KEY("expiresAt"), token->expires_at);
@@ -156,12 +151,13 @@ push_text(JsonbParseState **state, const char *key, const char *text)
 static void
 push_projects(JsonbParseState **state, const UtScope *scope)
 {
+	int			count;
+	char	   *const *projects = ut_scope_projects(scope, &count);
+
 	push_string(state, WJB_KEY, "projects");
 	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
-	if (scope->all)
-		push_string(state, WJB_ELEM, "*");
-	for (int i = 0; i < scope->count; i++)
-		push_string(state, WJB_ELEM, scope->ids[i]);
+	for (int i = 0; i < count; i++)
+		push_string(state, WJB_ELEM, projects[i]);
 	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
@@ -193,7 +189,7 @@ ut_answer_validation(const UtToken *token)
 	push_text(&state, "selector", token->selector);
 	push_time(&state, "expiresAt", token->expires_at);
 	push_text(&state, "tokenName", token->name);
-	push_text(&state, "environment", shown_environment(token));
+	push_text(&state, "environment", ut_scope_environment(token));
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
@@ -218,7 +214,7 @@ push_token(JsonbParseState **state, const UtToken *token, const char *secret)
 	push_time(state, "createdAt", token->created_at);
 	push_time(state, "expiresAt", token->expires_at);
 	push_text(state, "tokenName", token->name);
-	push_text(state, "environment", shown_environment(token));
+	push_text(state, "environment", ut_scope_environment(token));
 	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }
 
@@ -258,7 +254,7 @@ ut_answer_edge(StringInfo out, const UtToken *token, const char *secret)
 	append_text(out, KEY("token"), secret);
 	append_text(out, KEY("type"), ut_token_type_names[type]);
 	append_projects(out, &token->scope);
-	append_text(out, KEY("environment"), shown_environment(token));
+	append_text(out, KEY("environment"), ut_scope_environment(token));
 	appendStringInfoChar(out, '}');
 }
 

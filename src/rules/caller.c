@@ -13,6 +13,7 @@
 
 #include "miscadmin.h"
 
+#include "base/scope.h"
 #include "rules/caller.h"
 #include "rules/field.h"
 #include "rules/service.h"
@@ -53,24 +54,6 @@ family(UtTokenType type)
 		UT_TYPE_BIT(UT_TOKEN_CLIENT) | UT_TYPE_BIT(UT_TOKEN_BACKEND) : UT_TYPE_BIT(type);
 }
 
-/* Is it one of the projects of its own that the token has? */
-static bool
-has_project(const UtToken *caller, const char *project)
-{
-	for (int i = 0; i < caller->scope.count; i++)
-	{
-		if (strcmp(caller->scope.ids[i], project) == 0)
-			return true;
-	}
-	return false;
-}
-
-bool
-ut_caller_reaches_project(const UtToken *caller, const char *project)
-{
-	return caller->scope.all || has_project(caller, project);
-}
-
 /* What the token has itself exists; a table is asked for anything else. */
 static bool
 check_registries(const UtNeed *need, bool own_project, bool own_environment, UtProblem *problem)
@@ -87,7 +70,7 @@ check_registries(const UtNeed *need, bool own_project, bool own_environment, UtP
 bool
 ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 {
-	bool		own_project = need->project != NULL && has_project(caller, need->project);
+	bool		own_project = need->project != NULL && ut_scope_names(&caller->scope, need->project);
 	bool		own_environment = need->environment != NULL && caller->environment != NULL &&
 		strcmp(need->environment, caller->environment) == 0;
 
@@ -96,7 +79,7 @@ ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 	if (need->types != 0 && (need->types & family(caller->type)) == 0)
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token is of type %s.", ut_token_type_names[caller->type]);
-	if (need->project != NULL && !own_project && !caller->scope.all)
+	if (need->project != NULL && !ut_scope_reaches(&caller->scope, need->project))
 		return ut_problem_set(problem, UT_PROBLEM_NOT_COVERED, NULL,
 							  "The token does not reach the project.");
 	if (need->environment != NULL && !own_environment && caller->environment != NULL)

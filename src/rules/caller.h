@@ -39,9 +39,6 @@ typedef struct UtNeed
  */
 extern bool ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem);
 
-/* Is the project one that the token reaches?  It need not exist for a token of all. */
-extern bool ut_caller_reaches_project(const UtToken *caller, const char *project);
-
 /* Who acts: the calling token, or the SQL role outside SECURITY DEFINER. */
 extern UtActor ut_caller_token_actor(const UtToken *caller);
 extern UtActor ut_caller_sql_actor(void);

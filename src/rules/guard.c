@@ -22,6 +22,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/scope.h"
 #include "rules/caller.h"
 #include "rules/guard.h"
 #include "rules/role.h"
@@ -188,7 +189,7 @@ bool
 ut_guard_reaches(const char *project, const char *environment)
 {
 	return identity != NULL &&
-		ut_caller_reaches_project(identity, project) &&
+		ut_scope_reaches(&identity->scope, project) &&
 		(environment == NULL || identity->environment == NULL ||
 		 strcmp(identity->environment, environment) == 0) &&
 		ut_store_is_project(project);

@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/encoding.h"
+#include "base/scope.h"
 #include "rules/mint.h"
 #include "text/secret.h"
 
@@ -41,7 +42,7 @@ compose_prefix(const UtToken *token)
 
 	return psprintf("%s:%s",
 					scope->all ? "*" : scope->count == 1 ? scope->ids[0] : "[]",
-					token->environment == NULL ? "*" : token->environment);
+					ut_scope_environment(token));
 }
 
 /*

@@ -18,6 +18,7 @@
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/encoding.h"
+#include "base/scope.h"
 #include "rules/field.h"
 #include "rules/lifetime.h"
 #include "rules/mint.h"
@@ -119,7 +120,7 @@ judge(const Parsed *parsed, bool found, const UtToken *token)
 		return UT_VERDICT_UNKNOWN;
 	if (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp())
 		return UT_VERDICT_EXPIRED;
-	if (!token->scope.all && token->scope.count == 0)
+	if (ut_scope_is_empty(&token->scope))
 		return UT_VERDICT_SCOPELESS;
 	return UT_VERDICT_VALID;
 }

@@ -41,7 +41,7 @@
 #define FIRST_COLUMN 1
 
 static const char *const table_names[UT_TABLES] = {
-	"api_token", "api_token_project", "project"
+	"api_token", "api_token_project", "project", "environment"
 };
 
 /* How often the server has said that something of ours may have changed. */
@@ -56,7 +56,7 @@ static struct
 	bool		is_complete;
 	uint32		as_of;			/* of changes */
 	Oid			tables[UT_TABLES];
-	Oid			indexes[UT_TABLES];
+	Oid			indexes[UT_LOOKUPS];
 	Oid			verifier_index;
 }			known;
 
@@ -72,7 +72,9 @@ note_relation_change(Datum arg, Oid relation)
 	bool		is_ours = !OidIsValid(relation) || relation == known.verifier_index;
 
 	for (int i = 0; i < UT_TABLES; i++)
-		is_ours |= relation == known.tables[i] || relation == known.indexes[i];
+		is_ours |= relation == known.tables[i];
+	for (int i = 0; i < UT_LOOKUPS; i++)
+		is_ours |= relation == known.indexes[i];
 	if (is_ours)
 		changes++;
 }
@@ -94,13 +96,13 @@ look_up_tables(void)
 	schema = get_namespace_oid("unleash_tokens", false);
 	for (int i = 0; i < UT_TABLES; i++)
 	{
-		known.indexes[i] = InvalidOid;
 		known.tables[i] = get_relname_relid(table_names[i], schema);
 		if (!OidIsValid(known.tables[i]))
 			ereport(ERROR,
 					(errcode(ERRCODE_UNDEFINED_TABLE),
 					 errmsg("relation \"unleash_tokens.%s\" does not exist", table_names[i])));
 	}
+	memset(known.indexes, 0, sizeof(known.indexes));
 	known.verifier_index = InvalidOid;
 }
 
@@ -179,7 +181,7 @@ find_index(Relation table, AttrNumber column)
 static void
 look_up_indexes(void)
 {
-	for (int i = 0; i < UT_TABLES; i++)
+	for (int i = 0; i < UT_LOOKUPS; i++)
 	{
 		Relation	table = relation_open(known.tables[i], NoLock);
 
@@ -217,7 +219,7 @@ lock_known(UtBy by)
 {
 	if (!known.is_complete || known.as_of != changes)
 		look_up_tables();
-	for (int i = 0; i < UT_TABLES; i++)
+	for (int i = 0; i < (by == UT_BY_STATEMENT ? UT_TABLES : UT_LOOKUPS); i++)
 		LockRelationOid(known.tables[i], AccessShareLock);
 	if (!known.is_complete && known.as_of == changes)
 	{
@@ -228,7 +230,7 @@ lock_known(UtBy by)
 		return false;
 	if (by == UT_BY_STATEMENT)
 		lock_all_indexes();
-	for (int i = 0; i < UT_TABLES; i++)
+	for (int i = 0; i < UT_LOOKUPS; i++)
 	{
 		Oid			index = i == UT_TABLE_TOKEN && by == UT_BY_VERIFIER ? known.verifier_index : known.indexes[i];
 
@@ -250,7 +252,7 @@ ut_latest_open(UtLatest *latest, UtBy by)
 	ut_version_check();
 	while (!lock_known(by))
 		CHECK_FOR_INTERRUPTS();
-	for (int i = 0; i < UT_TABLES; i++)
+	for (int i = 0; i < UT_LOOKUPS; i++)
 	{
 		latest->lookups[i].table_oid = known.tables[i];
 		latest->lookups[i].index_oid = known.indexes[i];
@@ -278,7 +280,7 @@ end_scan(UtLookup *lookup)
 void
 ut_latest_close(UtLatest *latest)
 {
-	for (int i = 0; i < UT_TABLES; i++)
+	for (int i = 0; i < UT_LOOKUPS; i++)
 	{
 		UtLookup   *lookup = &latest->lookups[i];
 

@@ -30,10 +30,12 @@ typedef enum UtTable
 {
 	UT_TABLE_TOKEN,
 	UT_TABLE_SCOPE,
-	UT_TABLE_PROJECT
+	UT_TABLE_PROJECT,
+	UT_TABLE_ENVIRONMENT		/* by kept plans alone */
 } UtTable;
 
-#define UT_TABLES (UT_TABLE_PROJECT + 1)
+#define UT_TABLES (UT_TABLE_ENVIRONMENT + 1)
+#define UT_LOOKUPS UT_TABLE_ENVIRONMENT
 
 /* How the rows of api_token are to be found. */
 typedef enum UtBy
@@ -59,7 +61,7 @@ typedef struct UtLookup
 /* A look at the tables; everything seen through it is of one moment. */
 typedef struct UtLatest
 {
-	UtLookup	lookups[UT_TABLES];
+	UtLookup	lookups[UT_LOOKUPS];
 	Snapshot	snapshot;
 	MemoryContext context;		/* lasts as long as the look */
 } UtLatest;

@@ -16,6 +16,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "base/scope.h"
 #include "store/row.h"
 
 Datum
@@ -53,7 +54,7 @@ ut_row_array(Datum *values, int count, Oid type, bool nullable)
 }
 
 Datum
-ut_row_text_array(char **texts, int count)
+ut_row_text_array(char *const *texts, int count)
 {
 	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
 
@@ -140,14 +141,14 @@ ut_row_read_times(ArrayType *array, int *count)
 void
 ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
 {
-	static char *all[] = {"*"};
+	int			count;
+	char	   *const *projects = ut_scope_projects(&token->scope, &count);
 
 	values[0] = CStringGetTextDatum(token->selector);
 	values[1] = CStringGetTextDatum(token->name);
 	values[2] = CStringGetTextDatum(ut_token_type_names[token->type]);
-	values[3] = token->scope.all ? ut_row_text_array(all, 1) :
-		ut_row_text_array(token->scope.ids, token->scope.count);
-	values[4] = CStringGetTextDatum(token->environment == NULL ? "*" : token->environment);
+	values[3] = ut_row_text_array(projects, count);
+	values[4] = CStringGetTextDatum(ut_scope_environment(token));
 	values[5] = TimestampTzGetDatum(token->expires_at);
 	nulls[5] = token->expires_at == UT_TIME_UNSET;
 }

@@ -37,7 +37,7 @@ typedef enum UtTokenColumn
 /* To Datums; *null becomes 'n' for NULL and UT_TIME_UNSET. */
 extern Datum ut_row_bytea(const uint8 *bytes, size_t len);
 extern Datum ut_row_text(const char *text, char *null);
-extern Datum ut_row_text_array(char **texts, int count);
+extern Datum ut_row_text_array(char *const *texts, int count);
 extern Datum ut_row_bytea_array(const uint8 **bytes, int count, size_t len);
 extern Datum ut_row_time(TimestampTz time, char *null);
 
