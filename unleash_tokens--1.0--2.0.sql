@@ -3,6 +3,29 @@
 -- complain if script is sourced in psql, rather than via ALTER EXTENSION
 \echo Use "ALTER EXTENSION unleash_tokens UPDATE TO '2.0'" to load this file. \quit
 
+-- ===========================================================================
+-- The library that is loaded must know the functions below: a server that
+-- preloads an older one keeps it until it is restarted.
+-- ===========================================================================
+
+DO LANGUAGE plpgsql $$
+BEGIN
+	CREATE FUNCTION unleash_tokens.library_version() RETURNS text
+	LANGUAGE C STABLE PARALLEL SAFE
+	AS 'MODULE_PATHNAME', 'unleash_tokens_library_version';
+
+	IF pg_catalog.string_to_array(unleash_tokens.library_version(), '.')::pg_catalog.int4[] OPERATOR(pg_catalog.<) '{2,0}' THEN
+		RAISE undefined_function;
+	END IF;
+EXCEPTION WHEN undefined_function THEN
+	RAISE EXCEPTION 'the library of unleash_tokens that is loaded is older than version 2.0'
+		USING ERRCODE = 'object_not_in_prerequisite_state',
+			  HINT = 'Restart the server when unleash_tokens is in shared_preload_libraries, else begin a new session; then try again.';
+END
+$$;
+
+COMMENT ON FUNCTION unleash_tokens.library_version() IS 'The version of the library that this session runs: with shared_preload_libraries that of the last start of the server.';
+
 -- room on each page for the rows that one batch of seen_at writes anew, so that indexes are left alone (HOT): a batch
 -- takes few rows of each page where tokens are many, and pruning makes room again before the next
 ALTER TABLE unleash_tokens.api_token SET (fillfactor = 70);
@@ -290,52 +313,28 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 -- Guard ends here.
 
--- What could be wrong with the server, the roles or the tables?  Each check is one row
--- of "checked" below: its name, how bad it is, the problems found (none: ok; NULL:
--- cannot be seen), what to say when there are none, and what to do about them.
--- It runs with the rights of its owner, reads only, and shows no secret, no verifier
--- and no connection string.
-CREATE FUNCTION unleash_tokens.doctor(
-	OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-AS $doctor$
-WITH
--- ---- What the checks look at ----
-member AS (
-	SELECT d.classid, d.objid FROM pg_depend AS d JOIN pg_extension AS e ON e.oid = d.refobjid
-	WHERE d.refclassid = 'pg_extension'::regclass AND d.deptype = 'e' AND e.extname = 'unleash_tokens'
-),
-relation AS (
+-- Each check is a function of its own: how bad it is, the problems found (none: ok; NULL: cannot be seen), what to say
+-- when there are none, and what to do about them.  They run with the rights of who asks, which is the owner when doctor()
+-- does, read only, and show no secret, no verifier and no connection string.
+CREATE TYPE unleash_tokens.finding AS (severity text, problems text[], fine text, hint text);
+
+COMMENT ON TYPE unleash_tokens.finding IS 'What a check of doctor() found.';
+COMMENT ON COLUMN unleash_tokens.finding.severity IS 'warning or error: what the problems are.';
+COMMENT ON COLUMN unleash_tokens.finding.problems IS 'The first of the problems; empty: none; NULL: it cannot be seen.';
+COMMENT ON COLUMN unleash_tokens.finding.fine IS 'What is said when there are none.';
+COMMENT ON COLUMN unleash_tokens.finding.hint IS 'What to do about them.';
+
+-- ---- What more than one check looks at ----
+
+CREATE FUNCTION unleash_tokens.list_relations(OUT oid oid, OUT relkind "char", OUT relowner oid, OUT relacl aclitem[]) RETURNS SETOF record
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT c.oid, c.relkind, c.relowner, c.relacl FROM pg_class AS c
 	WHERE c.relnamespace = 'unleash_tokens'::regnamespace AND c.relkind IN ('r', 'p', 'f', 'v', 'm', 'S')
-),
-stat AS (
-	SELECT stats_reset IS NOT NULL AS is_there, notes_dropped, stats_reset, last_error,
-		last_error_at > coalesce(last_flush, '-infinity') AS is_failing, last_error_at
-	FROM unleash_tokens.stat
-),
--- background workers, but for those that come and go; types are hidden from some
-worker AS (
-	SELECT count(*) AS running, coalesce(bool_or(backend_type IS NULL), false) AS some_hidden,
-		coalesce(bool_or(backend_type = 'unleash_tokens launcher'), false) AS has_launcher
-	FROM pg_stat_activity
-	WHERE backend_type IS NULL OR backend_type NOT IN ('archiver', 'autovacuum launcher', 'autovacuum worker', 'background writer',
-		'checkpointer', 'client backend', 'io worker', 'logger', 'parallel worker', 'slotsync worker', 'standalone backend',
-		'startup', 'unleash_tokens flush worker', 'walreceiver', 'walsender', 'walsummarizer', 'walwriter')
-),
-own_setting AS (
-	SELECT name, setting FROM pg_settings
-	WHERE name IN ('max_worker_processes', 'unleash_tokens.max_tokens', 'unleash_tokens.primary_conninfo')
-),
-token AS (
-	SELECT count(*) AS all_of_them,
-		count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS expired,
-		count(*) FILTER (WHERE expires_at <= clock_timestamp() - interval '90 days') AS expired_long_ago,
-		count(*) FILTER (WHERE created_at > clock_timestamp() + interval '10 seconds') AS from_the_future
-	FROM unleash_tokens.api_token
-),
--- every right on anything in the schema; without an ACL the server's defaults count
-held AS (
+$$;
+
+-- without an ACL the server's defaults count
+CREATE FUNCTION unleash_tokens.list_rights(OUT object text, OUT grantee oid, OUT privilege_type text) RETURNS SETOF record
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'schema unleash_tokens' AS object, a.grantee, a.privilege_type
 	FROM pg_namespace AS n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) AS a
 	WHERE n.nspname = 'unleash_tokens'
@@ -345,153 +344,164 @@ held AS (
 	WHERE p.pronamespace = 'unleash_tokens'::regnamespace
 	UNION ALL
 	SELECT r.oid::regclass::text, a.grantee, a.privilege_type
-	FROM relation AS r, aclexplode(coalesce(r.relacl, acldefault(CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", r.relowner))) AS a
+	FROM unleash_tokens.list_relations() AS r, aclexplode(coalesce(r.relacl, acldefault(CASE r.relkind WHEN 'S' THEN 's' ELSE 'r' END::"char", r.relowner))) AS a
 	UNION ALL
 	SELECT format('%s.%I', r.oid::regclass, c.attname), a.grantee, a.privilege_type
-	FROM relation AS r JOIN pg_attribute AS c ON c.attrelid = r.oid, aclexplode(c.attacl) AS a
+	FROM unleash_tokens.list_relations() AS r JOIN pg_attribute AS c ON c.attrelid = r.oid, aclexplode(c.attacl) AS a
 	UNION ALL
 	SELECT t.oid::regtype::text, a.grantee, a.privilege_type
 	FROM pg_type AS t, aclexplode(coalesce(t.typacl, acldefault('T', t.typowner))) AS a
 	WHERE t.typnamespace = 'unleash_tokens'::regnamespace AND t.typtype <> 'c' AND t.typelem = 0
-),
--- what http/roles.sql makes
-wanted_role (name, can_login) AS (VALUES
-	('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true)
-),
-wanted_right (role, privilege_type, object) AS (
-	SELECT r, 'USAGE', 'schema unleash_tokens'
-	FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby']) AS r
-	UNION ALL
-	SELECT 'unleash_tokens_rest', 'EXECUTE', 'unleash_tokens.' || f
-	FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
-	UNION ALL
-	SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
-	FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
-		'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
-		'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
-		'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
-	UNION ALL
-	SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
-	FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
-	UNION ALL
-	SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[])'
-),
-held_right AS (
-	SELECT r.rolname AS role, h.privilege_type, h.object
-	FROM held AS h JOIN pg_roles AS r ON r.oid = h.grantee
-	WHERE r.rolname IN (SELECT name FROM wanted_role)
-),
--- who can log in and hand a secret to a function, directly or after SET ROLE
-carrier AS (
-	SELECT r.oid, r.rolname FROM pg_roles AS r
-	WHERE r.rolcanlogin AND NOT r.rolsuper AND EXISTS (
+$$;
+
+CREATE FUNCTION unleash_tokens.list_carriers(OUT oid oid, OUT role name, OUT is_superuser boolean) RETURNS SETOF record
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT r.oid, r.rolname, r.rolsuper FROM pg_roles AS r
+	WHERE r.rolcanlogin AND (r.rolsuper OR EXISTS (
 		SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
 		WHERE p.pronamespace = 'unleash_tokens'::regnamespace
 			AND p.proname IN ('rest_api', 'rest_read', 'create_api_token', 'create_api_tokens', 'validate_api_token', 'validate_api_tokens',
 				'get_api_tokens_by_name', 'update_api_token', 'delete_api_token', 'import_api_tokens')
-			AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'MEMBER'))
-),
--- what a role has after login in this database: the nearest of ALTER ROLE IN DATABASE,
--- ALTER ROLE, ALTER DATABASE, ALTER ROLE ALL, and the server's own, which cannot be
--- seen when one of these covers it in this session
-override AS (
-	SELECT s.setrole, s.setdatabase, lower(split_part(c, '=', 1)) AS name, substr(c, strpos(c, '=') + 1) AS value
-	FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c
-	WHERE s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
-),
-server AS (
-	SELECT s.name, CASE WHEN NOT EXISTS (
-		SELECT FROM override AS o WHERE o.name = lower(s.name)
-			AND o.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))) THEN s.reset_val END AS value
+			AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'MEMBER')))
+$$;
+
+-- what the server itself has, which cannot be seen when something nearer covers it in this session
+CREATE FUNCTION unleash_tokens.list_server_settings(OUT name text, OUT value text) RETURNS SETOF record
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT s.name, CASE WHEN lower(s.name) NOT IN (
+		SELECT lower(split_part(c, '=', 1)) FROM pg_db_role_setting AS o, unnest(o.setconfig) AS c
+		WHERE o.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
+			AND o.setrole IN (0, (SELECT oid FROM pg_roles WHERE rolname = session_user))) THEN s.reset_val END
 	FROM pg_settings AS s
-),
-effective AS (
-	SELECT c.rolname AS role, k.name, coalesce(
-		(SELECT o.value FROM override AS o WHERE o.name = k.name AND o.setrole IN (0, c.oid)
+$$;
+
+-- the nearest of ALTER ROLE IN DATABASE, ALTER ROLE, ALTER DATABASE, ALTER ROLE ALL and the server's own
+CREATE FUNCTION unleash_tokens.list_settings(OUT role name, OUT is_superuser boolean, OUT name text, OUT value text) RETURNS SETOF record
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH server AS MATERIALIZED (SELECT s.name, s.value FROM unleash_tokens.list_server_settings() AS s)
+	SELECT c.role, c.is_superuser, k.name, coalesce(
+		(SELECT substr(o.entry, strpos(o.entry, '=') + 1)
+		 FROM (SELECT s.setrole, s.setdatabase, unnest(s.setconfig) AS entry FROM pg_db_role_setting AS s) AS o
+		 WHERE lower(split_part(o.entry, '=', 1)) = k.name AND o.setrole IN (0, c.oid)
+			AND o.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database()))
 		 ORDER BY o.setrole = 0, o.setdatabase = 0 LIMIT 1),
-		(SELECT s.value FROM server AS s WHERE s.name = k.name)) AS value
-	FROM carrier AS c, unnest(ARRAY['log_parameter_max_length', 'log_parameter_max_length_on_error', 'log_statement',
+		(SELECT s.value FROM server AS s WHERE s.name = k.name))
+	FROM unleash_tokens.list_carriers() AS c, unnest(ARRAY['log_parameter_max_length', 'log_parameter_max_length_on_error', 'log_statement',
 		'log_min_duration_statement', 'log_min_duration_sample', 'log_transaction_sample_rate', 'synchronous_commit',
 		'auto_explain.log_min_duration', 'auto_explain.log_verbose', 'auto_explain.log_parameter_max_length',
 		'statement_timeout', 'lock_timeout', 'idle_in_transaction_session_timeout']) AS k (name)
-),
-logged_parameter AS (
-	SELECT e.role, e.name, e.value, e.name ~ 'on_error$' OR EXISTS (
-		SELECT FROM effective AS l WHERE l.role = e.role AND (
-			l.name = 'log_statement' AND l.value IN ('mod', 'all')
-			OR l.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND l.value !~ '^-'
-			OR l.name = 'log_transaction_sample_rate' AND l.value !~ '^[0.]+$')) AS is_written
-	FROM effective AS e
-	WHERE e.name IN ('log_parameter_max_length', 'log_parameter_max_length_on_error') AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT TRUE
-),
--- ---- The checks ----
-checked (check_name, severity, problems, fine, hint) AS (VALUES
-	-- the extension itself
-	('version', 'warning', (
-		SELECT CASE WHEN a.default_version = a.installed_version THEN '{}'
-			WHEN a.default_version IS NOT NULL
-			THEN ARRAY[format('version %s is installed here, the files are those of %s', a.installed_version, a.default_version)] END
-		FROM pg_available_extensions AS a WHERE a.name = 'unleash_tokens'),
-	(SELECT format('Version %s, as the files.', extversion) FROM pg_extension WHERE extname = 'unleash_tokens'),
-	'Run ALTER EXTENSION unleash_tokens UPDATE, then http/roles.sql.'),
+$$;
 
-	-- it signs for others; nothing of ours may hang on it
-	('pgcrypto', 'error', ARRAY(
+-- without those that come and go; types are hidden from some
+CREATE FUNCTION unleash_tokens.count_workers(OUT running bigint, OUT some_hidden boolean, OUT has_launcher boolean)
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT count(*) AS running, coalesce(bool_or(backend_type IS NULL), false) AS some_hidden,
+		coalesce(bool_or(backend_type = 'unleash_tokens launcher'), false) AS has_launcher
+	FROM pg_stat_activity
+	WHERE backend_type IS NULL OR backend_type NOT IN ('archiver', 'autovacuum launcher', 'autovacuum worker', 'background writer',
+		'checkpointer', 'client backend', 'io worker', 'logger', 'parallel worker', 'slotsync worker', 'standalone backend',
+		'startup', 'unleash_tokens flush worker', 'walreceiver', 'walsender', 'walsummarizer', 'walwriter')
+$$;
+
+COMMENT ON FUNCTION unleash_tokens.list_relations() IS 'For doctor(): the tables, views and sequences of the schema.';
+COMMENT ON FUNCTION unleash_tokens.list_rights() IS 'For doctor(): every right on anything in the schema; grantee 0 is PUBLIC.';
+COMMENT ON FUNCTION unleash_tokens.list_carriers() IS 'For doctor(): who can log in and hand a secret to a function, directly or after SET ROLE.';
+COMMENT ON FUNCTION unleash_tokens.list_server_settings() IS 'For doctor(): the settings of the server itself; NULL: cannot be seen from this session.';
+COMMENT ON FUNCTION unleash_tokens.list_settings() IS 'For doctor(): what those roles have after login in this database, of the settings that matter.';
+COMMENT ON FUNCTION unleash_tokens.count_workers() IS 'For doctor(): the background workers that stay.';
+
+-- ---- The extension itself ----
+
+CREATE FUNCTION unleash_tokens.check_version() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', CASE WHEN a.default_version IS NOT NULL THEN ARRAY(
+		SELECT format('version %s is installed here, the files are those of %s', e.extversion, a.default_version)
+		WHERE e.extversion <> a.default_version
+		UNION ALL
+		SELECT format('the library that is loaded is version %s, the files are those of %s', l.version, a.default_version)
+		WHERE l.version <> a.default_version) END,
+	format('Version %s, as the files and the library that is loaded.', e.extversion),
+	'Restart the server if its library is the older one, then run ALTER EXTENSION unleash_tokens UPDATE, then http/roles.sql.'
+	FROM pg_extension AS e LEFT JOIN pg_available_extensions AS a ON a.name = e.extname, unleash_tokens.library_version() AS l (version)
+	WHERE e.extname = 'unleash_tokens'
+$$;
+
+-- it signs for others; nothing of ours may hang on it
+CREATE FUNCTION unleash_tokens.check_pgcrypto() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('the tables depend on %s', pg_describe_object(d.refclassid, d.refobjid, 0))
 		FROM pg_depend AS d JOIN pg_extension AS e ON d.classid = 'pg_extension'::regclass AND d.objid = e.oid
 		WHERE e.extname = 'unleash_tokens' AND d.refclassid = 'pg_extension'::regclass),
 	coalesce((SELECT format('Version %s in the schema %s.', extversion, extnamespace::regnamespace) FROM pg_extension WHERE extname = 'pgcrypto'),
 		'It is not installed; tokens do not need it.'),
-	'Whoever drops that extension or its schema with CASCADE drops the tokens: run ALTER EXTENSION unleash_tokens UPDATE.'),
+	'Whoever drops that extension or its schema with CASCADE drops the tokens: run ALTER EXTENSION unleash_tokens UPDATE.'
+$$;
 
-	('owners', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_owners() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('%s is owned by %I, no superuser', pg_describe_object(o.classid, o.objid, 0), r.rolname)
 		FROM (SELECT 'pg_namespace'::regclass, oid, nspowner FROM pg_namespace WHERE nspname = 'unleash_tokens'
-			UNION ALL SELECT 'pg_class', oid, relowner FROM relation
+			UNION ALL SELECT 'pg_class', oid, relowner FROM unleash_tokens.list_relations()
 			UNION ALL SELECT 'pg_proc', oid, proowner FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
 			UNION ALL SELECT 'pg_type', oid, typowner FROM pg_type
 			WHERE typnamespace = 'unleash_tokens'::regnamespace AND typtype <> 'c' AND typelem = 0) AS o (classid, objid, owner)
 			JOIN pg_roles AS r ON r.oid = o.owner
 		WHERE NOT r.rolsuper ORDER BY 1 LIMIT 11),
 	'Everything in the schema is owned by a superuser.',
-	'An owner can make any token and change the functions that others call: use ALTER ... OWNER TO a superuser.'),
+	'An owner can make any token and change the functions that others call: use ALTER ... OWNER TO a superuser.'
+$$;
 
-	('search_path', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_search_path() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('%s lost its search_path', p.oid::regprocedure) FROM pg_proc AS p
 		WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.prosecdef
 			AND NOT coalesce(p.proconfig @> ARRAY['search_path=pg_catalog, pg_temp'], false) ORDER BY 1),
 	'Every function with the rights of its owner looks into pg_catalog first.',
-	'Run ALTER FUNCTION ... SET search_path = pg_catalog, pg_temp.'),
+	'Run ALTER FUNCTION ... SET search_path = pg_catalog, pg_temp.'
+$$;
 
-	('foreign_objects', 'warning', ARRAY(
+CREATE FUNCTION unleash_tokens.check_foreign_objects() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
 		SELECT pg_describe_object(o.classid, o.objid, 0) || ' is none of ours'
-		FROM (SELECT 'pg_class'::regclass, oid FROM relation
+		FROM (SELECT 'pg_class'::regclass, oid FROM unleash_tokens.list_relations()
 			UNION ALL SELECT 'pg_proc', oid FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace
 			UNION ALL SELECT 'pg_operator', oid FROM pg_operator WHERE oprnamespace = 'unleash_tokens'::regnamespace
 			UNION ALL SELECT 'pg_type', t.oid FROM pg_type AS t WHERE typnamespace = 'unleash_tokens'::regnamespace AND typelem = 0
 				AND (typtype <> 'c' OR EXISTS (SELECT FROM pg_class WHERE oid = t.typrelid AND relkind = 'c'))) AS o (classid, objid)
-		WHERE NOT EXISTS (SELECT FROM member AS m WHERE m.classid = o.classid AND m.objid = o.objid) ORDER BY 1 LIMIT 11),
+		WHERE NOT EXISTS (
+			SELECT FROM pg_depend AS d JOIN pg_extension AS e ON d.refclassid = 'pg_extension'::regclass AND e.oid = d.refobjid
+			WHERE d.classid = o.classid AND d.objid = o.objid AND d.deptype = 'e' AND e.extname = 'unleash_tokens') ORDER BY 1 LIMIT 11),
 	'The schema holds nothing but the extension.',
-	'Drop them, and see who may CREATE in the schema unleash_tokens.'),
+	'Drop them, and see who may CREATE in the schema unleash_tokens.'
+$$;
 
-	('foreign_triggers', 'warning', ARRAY(
+CREATE FUNCTION unleash_tokens.check_foreign_triggers() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
 		SELECT format('trigger %I on %s', t.tgname, t.tgrelid::regclass)
-		FROM pg_trigger AS t JOIN relation AS r ON r.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
+		FROM pg_trigger AS t JOIN unleash_tokens.list_relations() AS r ON r.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid
 		WHERE NOT t.tgisinternal AND p.pronamespace <> 'unleash_tokens'::regnamespace
 		UNION ALL
 		SELECT format('rule %I on %s', w.rulename, w.ev_class::regclass)
-		FROM pg_rewrite AS w JOIN relation AS r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'
+		FROM pg_rewrite AS w JOIN unleash_tokens.list_relations() AS r ON r.oid = w.ev_class WHERE w.rulename <> '_RETURN'
 		UNION ALL
 		SELECT format('row security policy %I on %s', y.polname, y.polrelid::regclass)
-		FROM pg_policy AS y JOIN relation AS r ON r.oid = y.polrelid
+		FROM pg_policy AS y JOIN unleash_tokens.list_relations() AS r ON r.oid = y.polrelid
 		UNION ALL
 		SELECT format('row security on %s', r.oid::regclass)
-		FROM relation AS r JOIN pg_class AS c ON c.oid = r.oid WHERE c.relrowsecurity
+		FROM unleash_tokens.list_relations() AS r JOIN pg_class AS c ON c.oid = r.oid WHERE c.relrowsecurity
 		ORDER BY 1 LIMIT 11),
 	'No trigger, rule or policy but those of the extension.',
-	'They run inside every change of a token and can keep it from happening: drop them unless you made them on purpose.'),
+	'They run inside every change of a token and can keep it from happening: drop them unless you made them on purpose.'
+$$;
 
-	('own_triggers', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_own_triggers() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('trigger %I on unleash_tokens.%I is missing or disabled', w.name, w.relname)
 		FROM (VALUES ('mark_changed', 'project'), ('mark_changed', 'environment'), ('restore_row', 'backup_row'),
 			('delete_scopeless_tokens', 'api_token_project'), ('delete_scopeless_tokens_truncate', 'api_token_project')) AS w (name, relname)
@@ -501,13 +511,16 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 				AND c.relname = w.relname AND t.tgname = w.name AND t.tgenabled IN ('O', 'A'))
 		UNION ALL
 		SELECT format('a foreign key of %s is not enforced', t.tgrelid::regclass)
-		FROM pg_trigger AS t JOIN relation AS r ON r.oid = t.tgrelid WHERE t.tgisinternal AND t.tgenabled NOT IN ('O', 'A')
+		FROM pg_trigger AS t JOIN unleash_tokens.list_relations() AS r ON r.oid = t.tgrelid WHERE t.tgisinternal AND t.tgenabled NOT IN ('O', 'A')
 		GROUP BY t.tgrelid
 		ORDER BY 1),
 	'All triggers of the extension are enabled.',
-	'Run ALTER TABLE ... ENABLE TRIGGER ALL; create the extension anew when one is missing.'),
+	'Run ALTER TABLE ... ENABLE TRIGGER ALL; create the extension anew when one is missing.'
+$$;
 
-	('constraints', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_constraints() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('constraint %s is missing or not valid', w.name)
 		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
@@ -515,31 +528,43 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
 			'guard_role_project_fkey']) AS w (name)
-		WHERE NOT EXISTS (SELECT FROM pg_constraint AS k JOIN relation AS r ON r.oid = k.conrelid
+		WHERE NOT EXISTS (SELECT FROM pg_constraint AS k JOIN unleash_tokens.list_relations() AS r ON r.oid = k.conrelid
 			WHERE k.conname = w.name AND k.contype IN ('c', 'f') AND k.convalidated)
 		ORDER BY 1),
 	'All checks and foreign keys are there and valid.',
-	'Put the constraint back as it stands in the install script, or run ALTER TABLE ... VALIDATE CONSTRAINT.'),
+	'Put the constraint back as it stands in the install script, or run ALTER TABLE ... VALIDATE CONSTRAINT.'
+$$;
 
-	('indexes', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_indexes() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
 			('api_token_name_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
 			('api_token_event_pkey', true), ('guard_role_key', true)) AS w (name, is_unique)
-		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN relation AS r ON r.oid = i.indrelid
+		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN unleash_tokens.list_relations() AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)
 		ORDER BY 1),
 	'All indexes are there and valid.',
-	'Validation reads the whole table without them. Run REINDEX, or create the index again as it stands in the install script.'),
+	'Validation reads the whole table without them. Run REINDEX, or create the index again as it stands in the install script.'
+$$;
 
-	-- who may do what
-	('public_privileges', 'error', ARRAY(
-		SELECT format('%s on %s', h.privilege_type, h.object) FROM held AS h
+-- ---- Who may do what ----
+
+CREATE FUNCTION unleash_tokens.check_public_privileges() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
+		SELECT format('%s on %s', h.privilege_type, h.object) FROM unleash_tokens.list_rights() AS h
 		WHERE h.grantee = 0 AND h.object !~ '^unleash_tokens\.(guard|token_[a-z]+)\(' ORDER BY 1 LIMIT 11),
 	'PUBLIC may do nothing in the schema but show a token and ask who is calling.',
-	'Run REVOKE ... FROM PUBLIC.'),
+	'Run REVOKE ... FROM PUBLIC.'
+$$;
 
-	('roles', 'warning', ARRAY(
+CREATE FUNCTION unleash_tokens.check_roles() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH wanted_role (name, can_login) AS (VALUES
+		('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true))
+	SELECT 'warning', ARRAY(
 		SELECT format('there is no role %I', w.name) FROM wanted_role AS w WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = w.name)
 		UNION ALL
 		SELECT format('role %I has other attributes', w.name) FROM wanted_role AS w JOIN pg_roles AS r ON r.rolname = w.name
@@ -558,9 +583,34 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby')
 		ORDER BY 1),
 	'The roles of http/roles.sql are as it makes them.',
-	'Run http/roles.sql, unless PostgREST and standbys are of no use to you; revoke memberships by hand.'),
+	'Run http/roles.sql, unless PostgREST and standbys are of no use to you; revoke memberships by hand.'
+$$;
 
-	('grants', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_grants() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH wanted_right (role, privilege_type, object) AS (
+		SELECT r, 'USAGE', 'schema unleash_tokens'
+		FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby']) AS r
+		UNION ALL
+		SELECT 'unleash_tokens_rest', 'EXECUTE', 'unleash_tokens.' || f
+		FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
+		UNION ALL
+		SELECT 'unleash_tokens_admin', 'EXECUTE', 'unleash_tokens.' || f
+		FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
+			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
+			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
+			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
+		UNION ALL
+		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
+		FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
+		UNION ALL
+		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[])'
+	),
+	held_right AS (
+		SELECT r.rolname AS role, h.privilege_type, h.object
+		FROM unleash_tokens.list_rights() AS h JOIN pg_roles AS r ON r.oid = h.grantee
+		WHERE r.rolname ~ '^unleash_tokens_(authenticator|rest|admin|standby)$')
+	SELECT 'error', ARRAY(
 		SELECT CASE WHEN h.role IS NULL THEN format('%I lacks %s on %s', w.role, w.privilege_type, w.object)
 			ELSE format('%I has %s on %s', h.role, h.privilege_type, h.object) END
 		FROM (SELECT * FROM wanted_right WHERE role IN (SELECT rolname FROM pg_roles)) AS w
@@ -568,10 +618,13 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 		WHERE h.role IS NULL OR w.role IS NULL
 		ORDER BY 1 LIMIT 11),
 	'The rights of these roles are those of http/roles.sql.',
-	'Run http/roles.sql in this database; it is due after each ALTER EXTENSION unleash_tokens UPDATE.'),
+	'Run http/roles.sql in this database; it is due after each ALTER EXTENSION unleash_tokens UPDATE.'
+$$;
 
-	('timeouts', 'warning', ARRAY(
-		SELECT format('%s has no %s', e.role, e.name) FROM effective AS e
+CREATE FUNCTION unleash_tokens.check_timeouts() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s has no %s', e.role, e.name) FROM unleash_tokens.list_settings() AS e
 		WHERE e.role = 'unleash_tokens_authenticator' AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE
 		UNION ALL
 		SELECT format('%s lost its statement_timeout', p.oid::regprocedure) FROM pg_proc AS p
@@ -579,82 +632,132 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 			AND NOT EXISTS (SELECT FROM unnest(p.proconfig) AS c WHERE c ~ '^statement_timeout=[^0]')
 		ORDER BY 1),
 	'No request can hold a connection for long.',
-	'Run http/roles.sql, or ALTER ROLE unleash_tokens_authenticator SET ... yourself.'),
+	'Run http/roles.sql, or ALTER ROLE unleash_tokens_authenticator SET ... yourself.'
+$$;
 
-	-- what could be written where others read
-	('parameter_logging', CASE WHEN EXISTS (SELECT FROM logged_parameter WHERE is_written) THEN 'error' ELSE 'warning' END, ARRAY(
+-- ---- What could be written where others read ----
+
+CREATE FUNCTION unleash_tokens.check_parameter_logging() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH effective AS MATERIALIZED (SELECT * FROM unleash_tokens.list_settings() WHERE value IS NOT NULL OR NOT is_superuser),
+	logged_parameter AS (
+		SELECT e.role, e.is_superuser, e.name, e.value, e.name ~ 'on_error$' OR EXISTS (
+			SELECT FROM effective AS l WHERE l.role = e.role AND (
+				l.name = 'log_statement' AND l.value IN ('mod', 'all')
+				OR l.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND l.value !~ '^-'
+				OR l.name = 'log_transaction_sample_rate' AND l.value !~ '^[0.]+$')) AS is_written
+		FROM effective AS e
+		WHERE e.name IN ('log_parameter_max_length', 'log_parameter_max_length_on_error') AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT TRUE
+	)
+	SELECT CASE WHEN EXISTS (SELECT FROM logged_parameter WHERE is_written AND NOT is_superuser) THEN 'error' ELSE 'warning' END, ARRAY(
 		SELECT format('%I has %s = %s', l.role, l.name, coalesce(l.value, 'what cannot be seen from this session'))
-		FROM logged_parameter AS l ORDER BY 1 LIMIT 11),
-	coalesce((SELECT 'No parameter is logged for ' || string_agg(quote_ident(rolname), ', ' ORDER BY rolname) || '.' FROM carrier),
+		FROM logged_parameter AS l WHERE l.is_written OR NOT l.is_superuser ORDER BY 1 LIMIT 11),
+	coalesce((SELECT 'No parameter is logged for ' || string_agg(quote_ident(role), ', ' ORDER BY role) || '.' FROM unleash_tokens.list_carriers() WHERE NOT is_superuser),
 		'No role but superusers can pass a secret.'),
-	'Secrets travel as parameters. Run ALTER ROLE ... SET log_parameter_max_length = 0 and ... SET log_parameter_max_length_on_error = 0.'),
+	'Secrets travel as parameters. Run ALTER ROLE ... SET log_parameter_max_length = 0 and ... SET log_parameter_max_length_on_error = 0.'
+$$;
 
-	('statement_logging', 'warning', ARRAY(
-		SELECT format('%s = %s', s.name, s.value) FROM server AS s
+CREATE FUNCTION unleash_tokens.check_statement_logging() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s = %s', s.name, s.value) FROM unleash_tokens.list_server_settings() AS s
 		WHERE s.name = 'log_statement' AND s.value = 'all'
 			OR s.name IN ('log_min_duration_statement', 'log_min_duration_sample') AND s.value = '0' ORDER BY 1),
 	'The server does not log every statement.',
-	'A secret that is typed into a statement reaches the log: pass secrets as parameters only.'),
+	'A secret that is typed into a statement reaches the log: pass secrets as parameters only.'
+$$;
 
-	('auto_explain', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_auto_explain() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH effective AS MATERIALIZED (SELECT * FROM unleash_tokens.list_settings() WHERE NOT is_superuser)
+	SELECT 'error', ARRAY(
 		SELECT format('%I has %s = %s', e.role, e.name, coalesce(e.value, 'what cannot be seen from this session'))
 		FROM effective AS e JOIN effective AS d ON d.role = e.role
-		WHERE d.name = 'auto_explain.log_min_duration' AND d.value !~ '^-' AND EXISTS (SELECT FROM server AS s WHERE s.name = e.name)
+		WHERE d.name = 'auto_explain.log_min_duration' AND d.value !~ '^-' AND EXISTS (SELECT FROM unleash_tokens.list_server_settings() AS s WHERE s.name = e.name)
 			AND (e.name = 'auto_explain.log_parameter_max_length' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT TRUE
 				OR e.name = 'auto_explain.log_verbose' AND (lower(e.value) IN ('off', 'false', 'no', '0')) IS NOT TRUE)
 		ORDER BY 1),
-	CASE WHEN EXISTS (SELECT FROM server WHERE name = 'auto_explain.log_verbose')
+	CASE WHEN EXISTS (SELECT FROM unleash_tokens.list_server_settings() WHERE name = 'auto_explain.log_verbose')
 		THEN 'It logs no parameter and no output list.' ELSE 'It is not loaded.' END,
-	'Secrets travel as parameters, and a verbose plan shows them. Run http/roles.sql; set the same for the roles of other callers.'),
+	'Secrets travel as parameters, and a verbose plan shows them. Run http/roles.sql; set the same for the roles of other callers.'
+$$;
 
-	-- what a crash could undo
-	('durability', CASE current_setting('fsync') WHEN 'off' THEN 'error' ELSE 'warning' END, ARRAY(
+-- ---- What a crash could undo ----
+
+CREATE FUNCTION unleash_tokens.check_durability() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT CASE current_setting('fsync') WHEN 'off' THEN 'error' ELSE 'warning' END, ARRAY(
 		SELECT name || ' is off' FROM pg_settings WHERE name IN ('fsync', 'full_page_writes') AND setting = 'off'
 		UNION ALL
-		SELECT format('%I has synchronous_commit = off', e.role) FROM effective AS e
-		WHERE e.name = 'synchronous_commit' AND lower(e.value) IN ('off', 'false', 'no', '0') ORDER BY 1),
+		SELECT format('%I has synchronous_commit = off', e.role) FROM unleash_tokens.list_settings() AS e
+		WHERE NOT e.is_superuser AND e.name = 'synchronous_commit' AND lower(e.value) IN ('off', 'false', 'no', '0') ORDER BY 1),
 	'What was answered is on disk.',
-	'After a crash a deleted token could be back: switch these on.'),
+	'After a crash a deleted token could be back: switch these on.'
+$$;
 
-	-- when tokens were used
-	('preload', 'warning', ARRAY(
-		SELECT 'the library is not in shared_preload_libraries' FROM stat WHERE NOT is_there),
+-- ---- When tokens were used ----
+
+CREATE FUNCTION unleash_tokens.check_preload() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT 'the library is not in shared_preload_libraries' FROM unleash_tokens.stat WHERE stats_reset IS NULL),
 	'The library is preloaded.',
-	'It is not recorded when tokens are used. Add unleash_tokens to shared_preload_libraries and restart the server.'),
+	'It is not recorded when tokens are used. Add unleash_tokens to shared_preload_libraries and restart the server.'
+$$;
 
-	('launcher', 'warning', (
-		SELECT CASE WHEN NOT s.is_there OR w.has_launcher THEN '{}' WHEN NOT w.some_hidden THEN ARRAY['the launcher does not run'] END
-		FROM stat AS s, worker AS w),
-	CASE WHEN (SELECT is_there FROM stat) THEN 'The launcher runs.' ELSE 'None runs without the library preloaded.' END,
-	'It is not written when tokens are used. Look into the server''s log; max_worker_processes may be too small.'),
+CREATE FUNCTION unleash_tokens.check_launcher() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', (
+		SELECT CASE WHEN s.stats_reset IS NULL OR w.has_launcher THEN '{}'
+			WHEN NOT w.some_hidden THEN ARRAY['the launcher does not run'] END
+		FROM unleash_tokens.stat AS s, unleash_tokens.count_workers() AS w),
+	CASE WHEN (SELECT stats_reset IS NOT NULL FROM unleash_tokens.stat) THEN 'The launcher runs.' ELSE 'None runs without the library preloaded.' END,
+	'It is not written when tokens are used. Look into the server''s log; max_worker_processes may be too small.'
+$$;
 
-	('worker_slots', 'warning', (
-		SELECT CASE WHEN NOT s.is_there OR w.running < m.setting::int THEN '{}'
+CREATE FUNCTION unleash_tokens.check_worker_slots() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', (
+		SELECT CASE WHEN s.stats_reset IS NULL OR w.running < m.setting::int THEN '{}'
 			WHEN NOT w.some_hidden THEN ARRAY[format('max_worker_processes is %s, and as many run', m.setting)] END
-		FROM stat AS s, worker AS w, own_setting AS m WHERE m.name = 'max_worker_processes'),
+		FROM unleash_tokens.stat AS s, unleash_tokens.count_workers() AS w, pg_settings AS m WHERE m.name = 'max_worker_processes'),
 	'There is room for a flush worker.',
-	'It is not written when tokens are used. Raise max_worker_processes and restart the server.'),
+	'It is not written when tokens are used. Raise max_worker_processes and restart the server.'
+$$;
 
-	('notes_dropped', 'warning', ARRAY(
-		SELECT format('%s notes of use were dropped since %s', notes_dropped, date_trunc('second', stats_reset)) FROM stat WHERE notes_dropped > 0),
+CREATE FUNCTION unleash_tokens.check_notes_dropped() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s notes of use were dropped since %s', notes_dropped, date_trunc('second', stats_reset)) FROM unleash_tokens.stat WHERE notes_dropped > 0),
 	'No note of use was dropped.',
-	'Raise unleash_tokens.usage_slots, or lower unleash_tokens.flush_interval; SELECT unleash_tokens.stat_reset() counts anew.'),
+	'Raise unleash_tokens.usage_slots, or lower unleash_tokens.flush_interval; SELECT unleash_tokens.stat_reset() counts anew.'
+$$;
 
-	('last_error', 'warning', ARRAY(
-		SELECT format('%s: %s', date_trunc('second', last_error_at), last_error) FROM stat WHERE is_failing),
+CREATE FUNCTION unleash_tokens.check_last_error() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s: %s', date_trunc('second', last_error_at), last_error) FROM unleash_tokens.stat
+		WHERE last_error_at > coalesce(last_flush, '-infinity')),
 	'The last notes of use were written without an error.',
-	'Notes are kept and tried again; see to what the error says.'),
+	'Notes are kept and tried again; see to what the error says.'
+$$;
 
-	-- the tokens
-	('scopeless_tokens', 'warning', ARRAY(
+-- ---- The tokens ----
+
+CREATE FUNCTION unleash_tokens.check_scopeless_tokens() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
 		SELECT format('token %s has no project', t.selector) FROM unleash_tokens.api_token AS t
 		WHERE NOT t.all_projects AND NOT EXISTS (
 			SELECT FROM unleash_tokens.api_token_project AS p JOIN unleash_tokens.project AS r ON r.id = p.project
 			WHERE p.selector = t.selector) LIMIT 11),
 	'Every token reaches a project.',
-	'Such tokens are refused. Triggers were circumvented; delete these tokens.'),
+	'Such tokens are refused. Triggers were circumvented; delete these tokens.'
+$$;
 
-	('broken_references', 'error', ARRAY(
+CREATE FUNCTION unleash_tokens.check_broken_references() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
 		(SELECT format('token %s is of an environment that is gone', t.selector) FROM unleash_tokens.api_token AS t
 		 WHERE t.environment IS NOT NULL AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = t.environment) LIMIT 11)
 		UNION ALL
@@ -664,64 +767,195 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 		(SELECT format('scope of token %s, which is gone', p.selector) FROM unleash_tokens.api_token_project AS p
 		 WHERE NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = p.selector) LIMIT 11)),
 	'Every reference holds.',
-	'Foreign keys were circumvented: enter the project or environment again, or delete the rows.'),
+	'Foreign keys were circumvented: enter the project or environment again, or delete the rows.'
+$$;
 
-	('expired_tokens', 'warning', ARRAY(
-		SELECT format('%s of %s tokens expired more than 90 days ago', expired_long_ago, all_of_them) FROM token
-		WHERE expired_long_ago > 1000 AND expired_long_ago > all_of_them / 10),
-	(SELECT format('%s of %s tokens have expired.', expired, all_of_them) FROM token),
-	'Run SELECT unleash_tokens.purge_expired(''90 days'').'),
+CREATE FUNCTION unleash_tokens.check_expired_tokens() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s of %s tokens expired more than 90 days ago', t.long_ago, t.total)
+		WHERE t.long_ago > 1000 AND t.long_ago > t.total / 10),
+	format('%s of %s tokens have expired.', t.expired, t.total),
+	'Run SELECT unleash_tokens.purge_expired(''90 days'').'
+	FROM (SELECT count(*) AS total, count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS expired,
+			count(*) FILTER (WHERE expires_at <= clock_timestamp() - interval '90 days') AS long_ago
+		FROM unleash_tokens.api_token) AS t
+$$;
 
-	('token_limit', 'warning', ARRAY(
-		SELECT format('%s tokens, and at most %s are allowed', t.all_of_them, s.setting)
-		FROM token AS t, own_setting AS s
-		WHERE s.name = 'unleash_tokens.max_tokens' AND s.setting::bigint > 0 AND t.all_of_them >= s.setting::bigint * 9 / 10),
+CREATE FUNCTION unleash_tokens.check_token_limit() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s tokens, and at most %s are allowed', t.total, s.setting)
+		FROM pg_settings AS s, LATERAL (SELECT count(*) AS total FROM unleash_tokens.api_token WHERE s.setting <> '0') AS t
+		WHERE s.name = 'unleash_tokens.max_tokens' AND s.setting::bigint > 0 AND t.total >= s.setting::bigint * 9 / 10),
 	'The limit is none, or far away.',
-	'Raise unleash_tokens.max_tokens, or delete tokens; expired ones count too.'),
+	'Raise unleash_tokens.max_tokens, or delete tokens; expired ones count too.'
+$$;
 
-	('clock', 'warning', ARRAY(
-		SELECT format('%s tokens were made later than now', from_the_future) FROM token WHERE from_the_future > 0
+CREATE FUNCTION unleash_tokens.check_clock() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s tokens were made later than now', count(*)) FROM unleash_tokens.api_token
+		WHERE created_at > clock_timestamp() + interval '10 seconds' HAVING count(*) > 0
 		UNION ALL
 		SELECT 'the last event happened later than now'
 		WHERE (SELECT e.at FROM unleash_tokens.api_token_event AS e ORDER BY e.id DESC LIMIT 1) > clock_timestamp() + interval '10 seconds'),
 	'No token and no event is later than now.',
-	'The clock of this server or of the one that made them is wrong: tokens expire by it.'),
+	'The clock of this server or of the one that made them is wrong: tokens expire by it.'
+$$;
 
-	-- standbys
-	('standby_primary', 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE (
+-- ---- Standbys ----
+
+CREATE FUNCTION unleash_tokens.check_standby_primary() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE (
 		SELECT CASE WHEN setting = '' THEN ARRAY['unleash_tokens.primary_conninfo is empty']
 			WHEN setting ~* 'password *=|//[^/@]*:[^/@]*@' THEN ARRAY['unleash_tokens.primary_conninfo holds a password']
 			ELSE '{}' END
-		FROM own_setting WHERE name = 'unleash_tokens.primary_conninfo') END,
+		FROM pg_settings WHERE name = 'unleash_tokens.primary_conninfo') END,
 	CASE WHEN pg_is_in_recovery() THEN 'The standby knows where to send its notes of use.' ELSE 'This is no standby.' END,
-	'Say where the primary is, and keep the password in a passfile. Without it uses are shown on this server only.'),
+	'Say where the primary is, and keep the password in a passfile. Without it uses are shown on this server only.'
+$$;
 
-	('standby_receiver', 'warning', ARRAY(
+CREATE FUNCTION unleash_tokens.check_standby_receiver() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
 		SELECT 'nothing is received from a primary' WHERE pg_is_in_recovery() AND NOT EXISTS (SELECT FROM pg_stat_wal_receiver)),
 	CASE WHEN pg_is_in_recovery() THEN 'The standby receives from its primary.' ELSE 'This is no standby.' END,
-	'Deleted tokens stay valid here until it does: look into the server''s log and at primary_conninfo.'),
+	'Deleted tokens stay valid here until it does: look into the server''s log and at primary_conninfo.'
+$$;
 
-	('standby_lag', 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE ARRAY(
+CREATE FUNCTION unleash_tokens.check_standby_lag() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', CASE WHEN NOT pg_is_in_recovery() THEN '{}' ELSE ARRAY(
 		SELECT 'the replay is paused' WHERE pg_is_wal_replay_paused()
 		UNION ALL
 		SELECT format('the last transaction replayed is of %s, and later ones were received', date_trunc('second', pg_last_xact_replay_timestamp()))
 		WHERE pg_last_wal_receive_lsn() > pg_last_wal_replay_lsn()
 			AND pg_last_xact_replay_timestamp() < clock_timestamp() - interval '10 seconds') END,
 	CASE WHEN pg_is_in_recovery() THEN 'What was received is replayed.' ELSE 'This is no standby.' END,
-	'Deleted tokens stay valid here until it is replayed: see to queries that stand in the way, pg_wal_replay_resume() and recovery_min_apply_delay.')
-)
-SELECT c.check_name,
-	CASE WHEN c.problems IS NULL THEN 'unknown' WHEN c.problems = '{}' THEN 'ok' ELSE c.severity END,
-	CASE WHEN c.problems IS NULL THEN 'The owner of this function may not see it.'
-		WHEN c.problems = '{}' THEN c.fine
-		ELSE array_to_string(c.problems[1:10], '; ') || CASE WHEN cardinality(c.problems) > 10 THEN '; and more.' ELSE '.' END END,
-	CASE WHEN c.problems IS NULL THEN 'Let a superuser own the extension.' WHEN c.problems <> '{}' THEN c.hint END
-FROM checked AS c
-$doctor$;
+	'Deleted tokens stay valid here until it is replayed: see to queries that stand in the way, pg_wal_replay_resume() and recovery_min_apply_delay.'
+$$;
+
+COMMENT ON FUNCTION unleash_tokens.check_version() IS 'Check of doctor(), warning: files, SQL objects and the library that is loaded are not of one version.';
+COMMENT ON FUNCTION unleash_tokens.check_pgcrypto() IS 'Check of doctor(), error: the tables depend on another extension, as those of 1.0 did on pgcrypto; when not: where pgcrypto lies.';
+COMMENT ON FUNCTION unleash_tokens.check_owners() IS 'Check of doctor(), error: something in the schema is owned by a role that is no superuser.';
+COMMENT ON FUNCTION unleash_tokens.check_search_path() IS 'Check of doctor(), error: a function with its owner''s rights lost its search_path.';
+COMMENT ON FUNCTION unleash_tokens.check_foreign_objects() IS 'Check of doctor(), warning: the schema holds what is not the extension''s.';
+COMMENT ON FUNCTION unleash_tokens.check_foreign_triggers() IS 'Check of doctor(), warning: our tables have triggers, rules or row security of others.';
+COMMENT ON FUNCTION unleash_tokens.check_own_triggers() IS 'Check of doctor(), error: a trigger of ours, or of a foreign key, is missing or disabled.';
+COMMENT ON FUNCTION unleash_tokens.check_constraints() IS 'Check of doctor(), error: a constraint is missing or not valid.';
+COMMENT ON FUNCTION unleash_tokens.check_indexes() IS 'Check of doctor(), error: an index is missing or not valid.';
+COMMENT ON FUNCTION unleash_tokens.check_public_privileges() IS 'Check of doctor(), error: PUBLIC may do anything in the schema.';
+COMMENT ON FUNCTION unleash_tokens.check_roles() IS 'Check of doctor(), warning: the roles of http/roles.sql are missing, or have other attributes or memberships.';
+COMMENT ON FUNCTION unleash_tokens.check_grants() IS 'Check of doctor(), error: these roles have other rights than http/roles.sql gives them.';
+COMMENT ON FUNCTION unleash_tokens.check_timeouts() IS 'Check of doctor(), warning: requests through PostgREST have no limit of time.';
+COMMENT ON FUNCTION unleash_tokens.check_parameter_logging() IS 'Check of doctor(), warning: a role that can pass a secret has not switched off the logging of parameters; error when they are being written; a superuser counts only when they are.';
+COMMENT ON FUNCTION unleash_tokens.check_statement_logging() IS 'Check of doctor(), warning: every statement is logged.';
+COMMENT ON FUNCTION unleash_tokens.check_auto_explain() IS 'Check of doctor(), error: plans are logged for such a role, with parameters or verbose.';
+COMMENT ON FUNCTION unleash_tokens.check_durability() IS 'Check of doctor(), warning: full_page_writes or synchronous_commit is off; error when fsync is.';
+COMMENT ON FUNCTION unleash_tokens.check_preload() IS 'Check of doctor(), warning: the library is not in shared_preload_libraries.';
+COMMENT ON FUNCTION unleash_tokens.check_launcher() IS 'Check of doctor(), warning: the launcher of the flush workers does not run.';
+COMMENT ON FUNCTION unleash_tokens.check_worker_slots() IS 'Check of doctor(), warning: max_worker_processes leaves no room for a flush worker.';
+COMMENT ON FUNCTION unleash_tokens.check_notes_dropped() IS 'Check of doctor(), warning: notes of use were dropped since stat_reset().';
+COMMENT ON FUNCTION unleash_tokens.check_last_error() IS 'Check of doctor(), warning: notes of use cannot be written or sent.';
+COMMENT ON FUNCTION unleash_tokens.check_scopeless_tokens() IS 'Check of doctor(), warning: a token has no project.';
+COMMENT ON FUNCTION unleash_tokens.check_broken_references() IS 'Check of doctor(), error: a token is of a project or environment that is gone.';
+COMMENT ON FUNCTION unleash_tokens.check_expired_tokens() IS 'Check of doctor(), warning: more than 1,000 tokens, and one in ten, expired more than 90 days ago.';
+COMMENT ON FUNCTION unleash_tokens.check_token_limit() IS 'Check of doctor(), warning: nine tenths of max_tokens are used.';
+COMMENT ON FUNCTION unleash_tokens.check_clock() IS 'Check of doctor(), warning: a token or the last event is of later than in ten seconds.';
+COMMENT ON FUNCTION unleash_tokens.check_standby_primary() IS 'Check of doctor(), warning: a standby has no primary_conninfo, or one with a password in it.';
+COMMENT ON FUNCTION unleash_tokens.check_standby_receiver() IS 'Check of doctor(), warning: a standby receives nothing from its primary.';
+COMMENT ON FUNCTION unleash_tokens.check_standby_lag() IS 'Check of doctor(), warning: the replay is paused, or more than ten seconds behind what was received.';
+
+-- ---- The list of the checks ----
+
+CREATE FUNCTION unleash_tokens.doctor(
+	OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+	SELECT c.check_name,
+		CASE WHEN (c.found).problems IS NULL THEN 'unknown' WHEN (c.found).problems = '{}' THEN 'ok' ELSE (c.found).severity END,
+		CASE WHEN (c.found).problems IS NULL THEN 'The owner of this function may not see it.'
+			WHEN (c.found).problems = '{}' THEN (c.found).fine
+			ELSE array_to_string((c.found).problems[1:10], '; ') || CASE WHEN cardinality((c.found).problems) > 10 THEN '; and more.' ELSE '.' END END,
+		CASE WHEN (c.found).problems IS NULL THEN 'Let a superuser own the extension.' WHEN (c.found).problems <> '{}' THEN (c.found).hint END
+	FROM (VALUES
+		('version', unleash_tokens.check_version()),
+		('pgcrypto', unleash_tokens.check_pgcrypto()),
+		('owners', unleash_tokens.check_owners()),
+		('search_path', unleash_tokens.check_search_path()),
+		('foreign_objects', unleash_tokens.check_foreign_objects()),
+		('foreign_triggers', unleash_tokens.check_foreign_triggers()),
+		('own_triggers', unleash_tokens.check_own_triggers()),
+		('constraints', unleash_tokens.check_constraints()),
+		('indexes', unleash_tokens.check_indexes()),
+		('public_privileges', unleash_tokens.check_public_privileges()),
+		('roles', unleash_tokens.check_roles()),
+		('grants', unleash_tokens.check_grants()),
+		('timeouts', unleash_tokens.check_timeouts()),
+		('parameter_logging', unleash_tokens.check_parameter_logging()),
+		('statement_logging', unleash_tokens.check_statement_logging()),
+		('auto_explain', unleash_tokens.check_auto_explain()),
+		('durability', unleash_tokens.check_durability()),
+		('preload', unleash_tokens.check_preload()),
+		('launcher', unleash_tokens.check_launcher()),
+		('worker_slots', unleash_tokens.check_worker_slots()),
+		('notes_dropped', unleash_tokens.check_notes_dropped()),
+		('last_error', unleash_tokens.check_last_error()),
+		('scopeless_tokens', unleash_tokens.check_scopeless_tokens()),
+		('broken_references', unleash_tokens.check_broken_references()),
+		('expired_tokens', unleash_tokens.check_expired_tokens()),
+		('token_limit', unleash_tokens.check_token_limit()),
+		('clock', unleash_tokens.check_clock()),
+		('standby_primary', unleash_tokens.check_standby_primary()),
+		('standby_receiver', unleash_tokens.check_standby_receiver()),
+		('standby_lag', unleash_tokens.check_standby_lag())
+	) AS c (check_name, found)
+$$;
 
 COMMENT ON FUNCTION unleash_tokens.doctor() IS 'Looks for what could be wrong with server, roles and tables: one row for each check, its status ok, warning, error or unknown, what was found, and what to do about it. Changes nothing.';
 
-REVOKE ALL ON FUNCTION unleash_tokens.doctor() FROM PUBLIC;
+REVOKE ALL ON FUNCTION
+	unleash_tokens.library_version(),
+	unleash_tokens.list_relations(),
+	unleash_tokens.list_rights(),
+	unleash_tokens.list_carriers(),
+	unleash_tokens.list_server_settings(),
+	unleash_tokens.list_settings(),
+	unleash_tokens.count_workers(),
+	unleash_tokens.check_version(),
+	unleash_tokens.check_pgcrypto(),
+	unleash_tokens.check_owners(),
+	unleash_tokens.check_search_path(),
+	unleash_tokens.check_foreign_objects(),
+	unleash_tokens.check_foreign_triggers(),
+	unleash_tokens.check_own_triggers(),
+	unleash_tokens.check_constraints(),
+	unleash_tokens.check_indexes(),
+	unleash_tokens.check_public_privileges(),
+	unleash_tokens.check_roles(),
+	unleash_tokens.check_grants(),
+	unleash_tokens.check_timeouts(),
+	unleash_tokens.check_parameter_logging(),
+	unleash_tokens.check_statement_logging(),
+	unleash_tokens.check_auto_explain(),
+	unleash_tokens.check_durability(),
+	unleash_tokens.check_preload(),
+	unleash_tokens.check_launcher(),
+	unleash_tokens.check_worker_slots(),
+	unleash_tokens.check_notes_dropped(),
+	unleash_tokens.check_last_error(),
+	unleash_tokens.check_scopeless_tokens(),
+	unleash_tokens.check_broken_references(),
+	unleash_tokens.check_expired_tokens(),
+	unleash_tokens.check_token_limit(),
+	unleash_tokens.check_clock(),
+	unleash_tokens.check_standby_primary(),
+	unleash_tokens.check_standby_receiver(),
+	unleash_tokens.check_standby_lag(),
+	unleash_tokens.doctor()
+FROM PUBLIC;
+REVOKE ALL ON TYPE unleash_tokens.finding FROM PUBLIC;
 
 -- let a running PostgREST see the functions; no one listens otherwise
 NOTIFY pgrst, 'reload schema';

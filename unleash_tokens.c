@@ -74,7 +74,6 @@ PG_FUNCTION_INFO_V1(unleash_tokens_get_seen_at);
 PG_FUNCTION_INFO_V1(unleash_tokens_note_usage);
 PG_FUNCTION_INFO_V1(unleash_tokens_get_stat);
 PG_FUNCTION_INFO_V1(unleash_tokens_stat_reset);
-PG_FUNCTION_INFO_V1(unleash_tokens_list_refusals);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_api_get);
 PG_FUNCTION_INFO_V1(unleash_tokens_rest_read);
@@ -387,30 +386,6 @@ unleash_tokens_stat_reset(PG_FUNCTION_ARGS)
 {
 	ut_stat_reset();
 	PG_RETURN_VOID();
-}
-
-/* ---- Refusals ---- */
-
-Datum
-unleash_tokens_list_refusals(PG_FUNCTION_ARGS)
-{
-	ReturnSetInfo *result = (ReturnSetInfo *) fcinfo->resultinfo;
-
-	InitMaterializedSRF(fcinfo, 0);
-	for (int i = 0; i < UT_PROBLEMS; i++)
-	{
-		const UtProblemKind *kind = ut_problem_kind((UtProblemId) i);
-		Datum		values[5];
-		bool		nulls[5] = {false};
-
-		values[0] = CStringGetTextDatum(kind->name);
-		values[1] = Int32GetDatum(kind->status);
-		values[2] = CStringGetTextDatum(unpack_sql_state(kind->sqlstate));
-		values[3] = CStringGetTextDatum(kind->message);
-		values[4] = CStringGetTextDatum(kind->hint);
-		tuplestore_putvalues(result->setResult, result->setDesc, values, nulls);
-	}
-	return (Datum) 0;
 }
 
 /* ---- REST door ---- */

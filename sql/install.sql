@@ -43,14 +43,16 @@ CREATE VIEW pg_temp.own_objects AS
 	SELECT 'pg_namespace'::regclass, 'unleash_tokens'::regnamespace, 0
 	UNION
 	SELECT 'pg_class'::regclass, oid, 0 FROM relation
-	WHERE relkind <> 'i' OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = relation.oid)
+	WHERE relkind <> 'c' AND (relkind <> 'i' OR NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = relation.oid))
+	UNION
+	SELECT 'pg_type'::regclass, t.oid, 0 FROM pg_type AS t JOIN relation ON relation.oid = t.typrelid WHERE relkind = 'c'
 	UNION
 	SELECT 'pg_proc'::regclass, oid, 0 FROM pg_proc
 	WHERE pronamespace = 'unleash_tokens'::regnamespace
 	UNION
 	SELECT 'pg_class'::regclass, a.attrelid, a.attnum
 	FROM pg_attribute a JOIN relation r ON r.oid = a.attrelid
-	WHERE r.relkind IN ('r', 'p', 'v', 'm') AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE r.relkind IN ('r', 'p', 'v', 'm', 'c') AND a.attnum > 0 AND NOT a.attisdropped
 	UNION
 	SELECT 'pg_trigger'::regclass, t.oid, 0
 	FROM pg_trigger t JOIN relation r ON r.oid = t.tgrelid

@@ -91,6 +91,6 @@ ut_version_check(void)
 				 errmsg("library and SQL objects of unleash_tokens are of different versions"),
 				 errdetail("The library is version %s, the SQL objects are version %s.",
 						   UT_VERSION, installed ? installed : "unknown"),
-				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE; if that does not help, install the library of that version and start new sessions.")));
+				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE when the objects are older; when the library is, restart the server if it is in shared_preload_libraries, else begin a new session.")));
 	checked = true;
 }
