@@ -104,6 +104,7 @@ need_tools() {
 			node) packages+=(nodejs:node) ;;
 			npm) packages+=(nodejs:node npm:npm) ;;
 			prove) packages+=(perl:prove libipc-run-perl:IPC::Run) ;;
+			build | cluster | serve | fresh | alone) ;;
 			*) die "t/README.md: nobody knows how to get \"$word\"" ;;
 		esac
 	done
@@ -204,6 +205,50 @@ node_files() {
 	for file in "$@"; do
 		echo "-- $file"
 		run_part "$suite_dir/out" node "$checkout/t/$file.mjs" "$SERVE_DIR/env"
+	done
+}
+
+# ---- What bin/test gets for suites ----------------------------------------------------------------------------------
+
+# What the server user writes to: below .test, or below his home when he cannot enter the checkout.
+choose_work_dir() {
+	work=$test_dir/work
+	if is_root && ! as_server test -x "$test_dir"; then
+		work=$server_home/unleash_tokens-test-$(printf '%s' "$test_dir" | sha256sum | cut -c1-12)
+	fi
+	if [ ! -d "$work" ]; then
+		mkdir "$work"
+		! is_root || chown -h "$server_user:" "$work"
+	fi
+	[ "$(stat -c %U "$work")" = "$server_user" ] || die "$work belongs to another user: remove it"
+	printf '%s\n' "$work" >"$test_dir/where"
+}
+
+# The extension in a private PostgreSQL, and a copy of the checkout that the server user may write to.
+prepare_build() {
+	[ -z "${TEST_BIN:-}" ] || return 0
+	(build_tree "$work") || return 1	# it ends the shell when it fails
+	build_tree "$work"
+	as_server rm -rf "$work/suite" && as_server mkdir "$work/suite" && checkout_archive | as_server tar -C "$work/suite" -xmf - || return 1
+	export TEST_BIN=$pg_bin
+}
+
+prepare_cluster() {
+	[ -z "$cluster_pid" ] || return 0
+	prepare_build && start_cluster "$work/cluster" -c fsync=off -c max_prepared_transactions=10 -c shared_preload_libraries=unleash_tokens &&
+		export TEST_SOCKETS=$run_dir
+}
+
+# prepare WORD...: what the words of the column "needs" ask to run, in this shell so that it is there for the next suite too.
+prepare() {
+	local word
+	for word in "$@"; do
+		case $word in
+			build | cluster) "prepare_$word" || return 1 ;;
+			serve) [ -n "$serve_pid" ] || start_serve --fresh || return 1 ;;
+			fresh) stop_serve; start_serve --fresh || return 1 ;;
+			alone) stop_serve ;;
+		esac
 	done
 }
 
