@@ -330,7 +330,11 @@ ut_store_visit_rows(UtPlan plan, Datum *values, Snapshot snapshot, UtRowVisitor 
 			 SPI_result_code_string(result));
 }
 
-/* Stored only once it is complete: an error in between leaves NULL. */
+/*
+ * Stored only once it is complete: an error in between leaves NULL.  What is
+ * found by its key has one plan for whatever key: for an array the server would
+ * plan each call anew, since it knows the length of that one.
+ */
 static SPIPlanPtr
 get_plan(UtPlan plan)
 {
@@ -339,7 +343,8 @@ get_plan(UtPlan plan)
 
 	if (plans[plan] != NULL)
 		return plans[plan];
-	prepared = SPI_prepare(statement->sql, statement->nargs, (Oid *) statement->argtypes);
+	prepared = SPI_prepare_cursor(statement->sql, statement->nargs, (Oid *) statement->argtypes,
+								  statement->by_key ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (prepared == NULL)
 		elog(ERROR, "could not prepare statement %d: %s", (int) plan,
 			 SPI_result_code_string(SPI_result));
