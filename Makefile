@@ -9,7 +9,7 @@ OBJS = unleash_tokens.o unleash_tokens_guard.o $(patsubst %.c,%.o,$(sort $(wildc
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create batch lifetime refusals validate lookup change import rest scope registry limit encoding \
-	events privileges catalog plans guard property
+	events privileges catalog plans guard guard_check property
 ISOLATION = limit-race project-changes environment-changes last-two-projects event-scope validate-now locked-then-deleted rewritten
 ISOLATION_OPTS = --load-extension=unleash_tokens
 TAP_TESTS = 1

@@ -221,7 +221,7 @@ COMMENT ON FUNCTION unleash_tokens.token_identity() IS 'The calling token as {"s
 CREATE FUNCTION unleash_tokens.protect(
 	target regclass, project_column name DEFAULT 'project', environment_column name DEFAULT NULL,
 	dry_run boolean DEFAULT true) RETURNS SETOF text
-LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+LANGUAGE plpgsql VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp SET client_min_messages = warning
 AS $protect$
 DECLARE
 	roles text;
@@ -271,8 +271,6 @@ BEGIN
 	LOOP
 		CONTINUE WHEN statement IS NULL;
 		IF NOT dry_run THEN
-			-- a policy that is not there yet is no news
-			SET LOCAL client_min_messages = warning;
 			EXECUTE statement;
 		END IF;
 		RETURN NEXT statement || ';';
@@ -281,6 +279,181 @@ END
 $protect$;
 
 COMMENT ON FUNCTION unleash_tokens.protect(regclass, name, name, boolean) IS 'The statements that let tokens reach only the rows of their projects (and environment) in a table, for the roles of guard_role; runs them when dry_run is false. Run it again when roles were added. Errors: 55000 without a role, 42809 for no table, 42804 for a column that is no text.';
+
+-- What does a guarded API leave open?  Rows as those of doctor().  "schemas" are those that PostgREST shows (db-schemas); NULL:
+-- every schema that a guard role may enter.  It reads catalogs only, with the rights of its owner, and shows no secret.
+CREATE FUNCTION unleash_tokens.guard_check(
+	schemas text[] DEFAULT NULL,
+	OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS $check$
+WITH RECURSIVE
+-- ---- What the checks look at ----
+mapped AS (
+	SELECT DISTINCT role AS rolname FROM unleash_tokens.guard_role
+),
+guard AS (
+	SELECT r.* FROM pg_roles AS r JOIN mapped AS m ON m.rolname = r.rolname
+),
+-- with every role they belong to
+belongs AS (
+	SELECT g.oid AS guard, g.oid AS role FROM guard AS g
+	UNION
+	SELECT b.guard, m.roleid FROM belongs AS b JOIN pg_auth_members AS m ON m.member = b.role
+),
+shown AS (
+	SELECT n.oid, n.nspname FROM pg_namespace AS n
+	WHERE n.nspname NOT IN ('pg_catalog', 'information_schema', 'unleash_tokens') AND n.nspname !~ '^pg_(toast|temp)'
+		AND CASE WHEN guard_check.schemas IS NULL THEN EXISTS (SELECT FROM guard AS g WHERE has_schema_privilege(g.oid, n.oid, 'USAGE'))
+			ELSE n.nspname = ANY (guard_check.schemas) END
+),
+-- what tokens can read or write
+reached AS (
+	SELECT c.oid, c.relkind, c.relowner, c.relrowsecurity, c.relforcerowsecurity, coalesce(c.reloptions @> ARRAY['security_invoker=true']
+			OR c.reloptions @> ARRAY['security_invoker=on'] OR c.reloptions @> ARRAY['security_invoker=1'], false) AS is_invoker
+	FROM pg_class AS c JOIN shown AS s ON s.oid = c.relnamespace
+	WHERE c.relkind IN ('r', 'p', 'f', 'm', 'v') AND EXISTS (SELECT FROM guard AS g WHERE has_schema_privilege(g.oid, c.relnamespace, 'USAGE')
+		AND (has_any_column_privilege(g.oid, c.oid, 'SELECT, INSERT, UPDATE') OR has_table_privilege(g.oid, c.oid, 'DELETE, TRUNCATE')))
+),
+policy AS (
+	SELECT p.oid, p.polname, p.polrelid, p.polpermissive, concat_ws(' ', pg_get_expr(p.polqual, p.polrelid), pg_get_expr(p.polwithcheck, p.polrelid)) AS text
+	FROM pg_policy AS p JOIN reached AS r ON r.oid = p.polrelid
+	WHERE p.polroles && ARRAY(SELECT b.role FROM belongs AS b) OR p.polroles = '{0}'
+),
+-- a reader in a SELECT of its own is taken away, what is left is called for each row
+call AS (
+	SELECT polname, polrelid, regexp_replace(text, '\( SELECT unleash_tokens\.token_[a-z]+\(\) AS token_[a-z]+\)', '', 'g') ~ 'unleash_tokens\.token_[a-z]+\(' AS is_bare
+	FROM policy
+),
+-- the columns that are compared with the projects of the token
+project_column AS (
+	SELECT DISTINCT p.polrelid, a.attnum, a.attname FROM policy AS p JOIN pg_attribute AS a ON a.attrelid = p.polrelid AND a.attnum > 0 AND NOT a.attisdropped
+	WHERE strpos(regexp_replace(p.text, '\)?::text', '', 'g'), quote_ident(a.attname) || ' = ANY (( SELECT unleash_tokens.token_projects()') > 0
+),
+-- who logs in and becomes a guard role: PostgREST
+login AS (
+	SELECT r.oid, r.rolname FROM pg_roles AS r
+	WHERE r.rolcanlogin AND NOT r.rolsuper AND EXISTS (SELECT FROM guard AS g WHERE g.oid <> r.oid AND pg_has_role(r.oid, g.oid, 'MEMBER'))
+),
+setting AS (
+	SELECT DISTINCT ON (l.oid, split_part(c, '=', 1)) l.oid AS login, split_part(c, '=', 1) AS name, substr(c, strpos(c, '=') + 1) AS value
+	FROM login AS l JOIN pg_db_role_setting AS s ON s.setrole IN (l.oid, 0)
+		AND s.setdatabase IN (0, (SELECT oid FROM pg_database WHERE datname = current_database())), unnest(s.setconfig) AS c
+	ORDER BY l.oid, split_part(c, '=', 1), s.setrole = 0, s.setdatabase = 0
+),
+-- ---- The checks ----
+checked (check_name, severity, problems, fine, hint) AS (VALUES
+	('guard_roles', 'error', ARRAY(
+		SELECT format('there is no role %I', m.rolname) FROM mapped AS m WHERE NOT EXISTS (SELECT FROM guard AS g WHERE g.rolname = m.rolname)
+		UNION ALL
+		SELECT format('%I %s', g.rolname, CASE WHEN b.role = g.oid THEN '' ELSE format('belongs to %I, which ', r.rolname) END || CASE
+			WHEN r.rolsuper THEN 'is a superuser' WHEN r.rolbypassrls THEN 'bypasses row security' WHEN r.rolreplication THEN 'may start replication'
+			WHEN r.rolcreaterole THEN 'may create roles' WHEN r.rolname = 'unleash_tokens_admin' THEN 'manages the tokens' ELSE 'is a role of the server' END)
+		FROM guard AS g JOIN belongs AS b ON b.guard = g.oid JOIN pg_roles AS r ON r.oid = b.role
+		WHERE r.rolsuper OR r.rolbypassrls OR r.rolreplication OR r.rolcreaterole OR r.rolname ~ '^pg_' OR r.rolname = 'unleash_tokens_admin'
+		UNION ALL
+		SELECT 'guard_role has no row' WHERE NOT EXISTS (SELECT FROM mapped)
+		ORDER BY 1 LIMIT 11),
+	'Every role in guard_role is one that a token may run as.',
+	'Tokens of these roles are refused: see the table guard_role, set_guard_role() and drop_guard_role().'),
+
+	('row_security', 'error', ARRAY(
+		SELECT format('%s %s', r.oid::regclass, CASE WHEN r.relkind IN ('f', 'm') THEN 'can have no row security' ELSE 'has no row security' END)
+		FROM reached AS r WHERE r.relkind <> 'v' AND NOT r.relrowsecurity ORDER BY 1 LIMIT 11),
+	'Every table that tokens reach has row security.',
+	'Each token sees all of it: use unleash_tokens.protect(), or REVOKE what the roles of tokens have on it. A partition needs its own.'),
+
+	('table_owners', 'error', ARRAY(
+		SELECT DISTINCT format('%s is owned by %I', r.oid::regclass, o.rolname) FROM reached AS r JOIN belongs AS b ON b.role = r.relowner JOIN pg_roles AS o ON o.oid = r.relowner
+		WHERE r.relkind IN ('r', 'p') AND NOT r.relforcerowsecurity ORDER BY 1 LIMIT 11),
+	'No role of a token owns a table that it reaches.',
+	'Row security does not bind the owner: use ALTER TABLE ... OWNER TO another role.'),
+
+	('views', 'error', ARRAY(
+		SELECT format('%s runs as %I', r.oid::regclass, o.rolname) FROM reached AS r JOIN pg_roles AS o ON o.oid = r.relowner
+		WHERE r.relkind = 'v' AND NOT r.is_invoker AND EXISTS (
+			SELECT FROM pg_rewrite AS w JOIN pg_depend AS d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid AND d.refclassid = 'pg_class'::regclass
+			WHERE w.ev_class = r.oid AND d.refobjid <> r.oid) ORDER BY 1 LIMIT 11),
+	'Every view that tokens reach runs as whoever reads it.',
+	'It shows what its owner may see: use ALTER VIEW ... SET (security_invoker).'),
+
+	('definer_functions', 'warning', ARRAY(
+		SELECT p.oid::regprocedure || ' has the rights of its owner'
+		FROM pg_proc AS p JOIN shown AS s ON s.oid = p.pronamespace
+		WHERE p.prosecdef AND p.prorettype <> 'trigger'::regtype
+			AND EXISTS (SELECT FROM guard AS g WHERE has_schema_privilege(g.oid, s.oid, 'USAGE') AND has_function_privilege(g.oid, p.oid, 'EXECUTE')) ORDER BY 1 LIMIT 11),
+	'No function that tokens may call has the rights of its owner.',
+	'Row security is that of its owner there: make it SECURITY INVOKER, or see that it asks unleash_tokens.token_reaches() itself.'),
+
+	('open_policies', 'warning', ARRAY(
+		SELECT format('policy %I on %s does not ask for the token', p.polname, p.polrelid::regclass) FROM policy AS p
+		WHERE p.polpermissive AND p.text !~ 'unleash_tokens\.token_' AND NOT EXISTS (
+			SELECT FROM policy AS x WHERE x.polrelid = p.polrelid AND NOT x.polpermissive AND x.text ~ 'unleash_tokens\.token_(projects|reaches)')
+		ORDER BY 1 LIMIT 11),
+	'Every policy for the roles of tokens asks for the token.',
+	'Policies add up: this one lets every token reach what it names.'),
+
+	('bare_calls', 'warning', ARRAY(
+		SELECT format('policy %I on %s calls for every row', c.polname, c.polrelid::regclass) FROM call AS c WHERE c.is_bare ORDER BY 1 LIMIT 11),
+	'Every policy calls what tells of the token once a statement.',
+	'Write (SELECT unleash_tokens.token_projects()), in a SELECT of its own: see unleash_tokens.protect().'),
+
+	('project_index', 'warning', ARRAY(
+		SELECT format('%s has no index on %I', c.polrelid::regclass, c.attname) FROM project_column AS c
+		WHERE NOT EXISTS (SELECT FROM pg_index AS i WHERE i.indrelid = c.polrelid AND i.indkey[0] = c.attnum AND i.indisvalid AND i.indpred IS NULL)
+		ORDER BY 1 LIMIT 11),
+	'There is an index on every column that is compared with the projects of a token.',
+	'The table is read whole for each token: use CREATE INDEX.'),
+
+	('login_roles', 'warning', ARRAY(
+		SELECT format('%I may become %I', l.rolname, r.rolname) FROM login AS l JOIN pg_roles AS r ON r.oid <> l.oid AND pg_has_role(l.oid, r.oid, 'MEMBER')
+		WHERE r.rolname NOT IN (SELECT rolname FROM mapped)
+			AND r.rolname NOT IN (SELECT s.value FROM setting AS s WHERE s.login = l.oid AND s.name = 'pgrst.db_anon_role')
+			AND NOT EXISTS (SELECT FROM belongs AS b WHERE b.role = r.oid)
+		ORDER BY 1 LIMIT 11),
+	'PostgREST''s login may become the roles of tokens and its anonymous role, and no other.',
+	'Whatever runs there may SET ROLE to it: REVOKE the membership. The anonymous role is known by ALTER ROLE ... SET pgrst.db_anon_role.'),
+
+	('pre_request', 'error', ARRAY(
+		SELECT format('%I does not call unleash_tokens.guard', l.rolname) FROM login AS l
+		WHERE NOT EXISTS (SELECT FROM setting AS s WHERE s.login = l.oid AND s.name = 'pgrst.db_pre_request'
+			AND s.value IN ('unleash_tokens.guard', '"unleash_tokens"."guard"'))
+		ORDER BY 1 LIMIT 11),
+	'PostgREST calls guard() in front of each request.',
+	'Run ALTER ROLE ... SET pgrst.db_pre_request = ''unleash_tokens.guard''; leave it when the file of PostgREST has db-pre-request, which cannot be seen from here.'),
+
+	('missing_token', 'warning', ARRAY(
+		SELECT format('%I lets requests without a token be anonymous', l.rolname) FROM login AS l JOIN setting AS s ON s.login = l.oid
+		WHERE s.name = 'unleash_tokens.guard_missing' AND s.value = 'anonymous'
+		UNION ALL
+		SELECT 'the server lets requests without a token be anonymous' WHERE (
+			SELECT reset_val FROM pg_settings WHERE name = 'unleash_tokens.guard_missing') = 'anonymous'
+		ORDER BY 1),
+	'A request without a token is refused.',
+	'That is as you want it when part of the API is public; else set unleash_tokens.guard_missing to refuse.'),
+
+	('parameter_logging', 'warning', ARRAY(
+		SELECT format('%I has no %s = 0', l.rolname, n) FROM login AS l, unnest(ARRAY['log_parameter_max_length', 'log_parameter_max_length_on_error']) AS n
+		WHERE NOT EXISTS (SELECT FROM setting AS s WHERE s.login = l.oid AND s.name = n AND s.value ~ '^0+ *[A-Za-z]*$')
+			AND NOT (n ~ 'on_error$' AND (SELECT reset_val FROM pg_settings WHERE name = n) = '0')
+		ORDER BY 1),
+	'The server''s log gets no parameter of PostgREST''s, and so no token.',
+	'Run ALTER ROLE ... SET of both: PostgREST hands over the headers of a request as parameters.'),
+
+	('server_version', 'warning', ARRAY(
+		SELECT format('PostgreSQL %s', current_setting('server_version')) FROM (SELECT current_setting('server_version_num')::int AS v) AS s
+		WHERE v < 150014 OR v BETWEEN 160000 AND 160009 OR v BETWEEN 170000 AND 170005),
+	'The server has the corrections of row security and roles that are known.',
+	'Faults of row security were mended in 15.14, 16.10 and 17.6: install a later minor version.')
+)
+SELECT c.check_name, CASE WHEN c.problems = '{}' THEN 'ok' ELSE c.severity END,
+	CASE WHEN c.problems = '{}' THEN c.fine
+		ELSE array_to_string(c.problems[1:10], '; ') || CASE WHEN cardinality(c.problems) > 10 THEN '; and more.' ELSE '.' END END,
+	CASE WHEN c.problems <> '{}' THEN c.hint END
+FROM checked AS c
+$check$;
+
+COMMENT ON FUNCTION unleash_tokens.guard_check(text[]) IS 'Looks for what a guarded API leaves open in these schemas, or in every schema that roles of tokens may enter: one row for each check, its status ok, warning or error, what was found, and what to do about it. Changes nothing.';
 
 -- a dump takes the new table along
 SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
@@ -299,7 +472,7 @@ SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
 REVOKE ALL ON unleash_tokens.guard_role FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.set_guard_role(text, text, text, text), unleash_tokens.drop_guard_role(text, text, text),
-	unleash_tokens.protect(regclass, name, name, boolean) FROM PUBLIC;
+	unleash_tokens.protect(regclass, name, name, boolean), unleash_tokens.guard_check(text[]) FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.guard(), unleash_tokens.guard(text), unleash_tokens.token_selector(), unleash_tokens.token_name(),
 	unleash_tokens.token_type(), unleash_tokens.token_environment(), unleash_tokens.token_projects(),
@@ -599,7 +772,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
-			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()']) AS f
+			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
 		FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v

@@ -130,7 +130,8 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.get_seen_at(text, timestamptz),
 	unleash_tokens.get_stat(),
 	unleash_tokens.stat_reset(),
-	unleash_tokens.doctor()
+	unleash_tokens.doctor(),
+	unleash_tokens.guard_check(text[])
 TO unleash_tokens_admin;
 
 GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;

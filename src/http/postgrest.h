@@ -20,6 +20,9 @@
 
 #include "base/problem.h"
 
+/* What a 401 says in WWW-Authenticate; with an error when a key was sent (RFC 6750). */
+#define UT_CHALLENGE "Bearer realm=\"unleash_tokens\""
+
 /* Are we called by PostgREST as /rpc/<function>?  NULL: whatever is called. */
 extern bool ut_postgrest_is_calling(const char *function);
 

@@ -178,6 +178,7 @@ raise_problem(const UtProblem *problem)
 	const UtProblemKind *kind = ut_problem_kind(problem->id);
 	const char *version = ut_postgrest_get("application_name");
 	StringInfoData body;
+	StringInfoData headers;
 
 	if (version != NULL && strncmp(version, "PostgREST ", 10) == 0 && atoi(version + 10) < 12)
 		raise_status(kind, problem);
@@ -186,12 +187,15 @@ raise_problem(const UtProblem *problem)
 	add_member(&body, "message", kind->message);
 	add_member(&body, "details", problem->detail);
 	add_member(&body, "hint", kind->hint);
+	initStringInfo(&headers);
+	add_member(&headers, "Cache-Control", "no-store");
+	if (kind->status == 401)
+		add_member(&headers, "WWW-Authenticate", problem->id == UT_PROBLEM_GUARD_MISSING ? UT_CHALLENGE :
+				   UT_CHALLENGE ", error=\"invalid_token\"");
 	ereport(ERROR,
 			(errcode(MAKE_SQLSTATE('P', 'G', 'R', 'S', 'T')),
 			 errmsg_internal("%s}", body.data),
-			 errdetail_internal("{\"status\":%d,\"headers\":{%s}}", kind->status,
-								kind->status == 401 ? "\"WWW-Authenticate\":\"Bearer\",\"Cache-Control\":\"no-store\"" :
-								"\"Cache-Control\":\"no-store\"")));
+			 errdetail_internal("{\"status\":%d,\"headers\":%s}}", kind->status, headers.data)));
 }
 
 void

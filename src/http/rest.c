@@ -28,7 +28,6 @@
 #include "rules/field.h"
 #include "text/wire.h"
 
-#define REALM "Bearer realm=\"unleash_tokens\""
 #define RETRY_SECONDS "5"
 
 /*
@@ -257,7 +256,7 @@ challenge(const UtRequest *request, UtReply *reply)
 	bool		sent = request->key != NULL && *request->key != '\0';
 
 	ut_postgrest_add_header(&reply->headers, "WWW-Authenticate",
-							sent ? REALM ", error=\"invalid_token\"" : REALM);
+							sent ? UT_CHALLENGE ", error=\"invalid_token\"" : UT_CHALLENGE);
 }
 
 /*
