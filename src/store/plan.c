@@ -20,6 +20,7 @@
 
 #include "store/latest.h"
 #include "store/plan.h"
+#include "store/trust.h"
 #include "store/version.h"
 
 #define MAX_ARGS 12
@@ -227,7 +228,10 @@ ut_store_close(void)
 static int
 run_under(UtPlan plan, Datum *values, const char *nulls, Snapshot snapshot)
 {
-	return SPI_execute_snapshot(get_plan(plan), values, nulls, snapshot, InvalidSnapshot,
+	SPIPlanPtr	prepared = get_plan(plan);
+
+	ut_store_check_statement(prepared);
+	return SPI_execute_snapshot(prepared, values, nulls, snapshot, InvalidSnapshot,
 								snapshot != InvalidSnapshot, true, 0);
 }
 

@@ -106,7 +106,7 @@ ut_store_write_seen(UtNote *notes, int count)
 	Oid			user;
 	int			context;
 
-	ut_store_check_update_triggers(table, owner);
+	ut_store_check_trust(table, owner);
 	GetUserIdAndSecContext(&user, &context);
 	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
 	done = write_notes(notes, count);

@@ -4,11 +4,12 @@
  *	  Whose code runs when a table of ours is written?
  *
  * A trigger's function runs as whoever writes, not as who put the trigger
- * there.  To write as a role is to lend it to the owners of those functions:
- * done only to those who could act as that role anyway.  A function that is
- * SECURITY DEFINER borrows nothing.
+ * there; checks, defaults and expressions of indexes do so too.  To write as a
+ * role is to lend it to the owners of the table and of those functions: done
+ * only to those who could act as that role anyway.  A function that is SECURITY
+ * DEFINER borrows nothing.
  *
- * Locking: none; the caller has locked the table against new triggers.
+ * Locking: tables to be written ROW EXCLUSIVE, which no new trigger passes.
  *
  * Knows no token.
  *
@@ -19,12 +20,16 @@
 #include "postgres.h"
 
 #include "access/htup_details.h"
+#include "access/table.h"
 #include "catalog/pg_proc.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "miscadmin.h"
+#include "nodes/makefuncs.h"
+#include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
+#include "utils/plancache.h"
 #include "utils/syscache.h"
 
 #include "store/trust.h"
@@ -60,14 +65,60 @@ check_trigger(Relation table, const Trigger *trigger, Oid role)
 					 GetUserNameFromId(role, false))));
 }
 
-void
-ut_store_check_update_triggers(Relation table, Oid role)
+static void
+check_owner(Relation table, Oid role)
 {
+	Oid			owner = table->rd_rel->relowner;
+
+	if (owner == role || has_privs_of_role(owner, role))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("table \"%s\" belongs to a role that is not trusted", RelationGetRelationName(table)),
+			 errdetail("Its owner is role \"%s\", whose code would act as role \"%s\".",
+					   GetUserNameFromId(owner, false), GetUserNameFromId(role, false)),
+			 errhint("Give the table to role \"%s\".", GetUserNameFromId(role, false))));
+}
+
+void
+ut_store_check_trust(Relation table, Oid role)
+{
+	check_owner(table, role);
 	for (int i = 0; table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
 	{
 		const Trigger *trigger = &table->trigdesc->triggers[i];
 
-		if (TRIGGER_FOR_UPDATE(trigger->tgtype) && trigger->tgenabled != TRIGGER_DISABLED)
+		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED)
 			check_trigger(table, trigger, role);
 	}
+}
+
+static void
+check_table(RangeVar *name)
+{
+	Relation	table = table_openrv(name, RowExclusiveLock);
+
+	ut_store_check_trust(table, GetUserId());
+	table_close(table, NoLock);
+}
+
+/* By the text, which a plan keeps whatever becomes of its tables. */
+void
+ut_store_check_statement(SPIPlanPtr plan)
+{
+	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
+	Node	   *statement = source->raw_parse_tree->stmt;
+	RangeVar   *table;
+
+	if (IsA(statement, InsertStmt))
+		table = castNode(InsertStmt, statement)->relation;
+	else if (IsA(statement, UpdateStmt))
+		table = castNode(UpdateStmt, statement)->relation;
+	else if (IsA(statement, DeleteStmt))
+		table = castNode(DeleteStmt, statement)->relation;
+	else
+		return;
+	check_table(table);
+	if (IsA(statement, DeleteStmt) && strcmp(table->relname, "api_token") == 0)
+		check_table(makeRangeVar(table->schemaname, "api_token_project", -1));
 }

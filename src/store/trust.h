@@ -12,13 +12,21 @@
 #ifndef UT_STORE_TRUST_H
 #define UT_STORE_TRUST_H
 
+#include "executor/spi.h"
 #include "utils/rel.h"
 
 /*
- * Error 42501 when updating a table as that role would run a trigger's function
- * as it which belongs to somebody who may not act as it: whoever has TRIGGER on
- * the table could put one there.  The table is locked, so that it stays true.
+ * Error 42501 when writing a table as that role would run code as it of somebody
+ * who may not act as it: the owner of the table, who can give it checks and
+ * defaults, or of a trigger's function, put there by whoever has TRIGGER on the
+ * table.  The table is locked by the caller, so that it stays true.
  */
-extern void ut_store_check_update_triggers(Relation table, Oid role);
+extern void ut_store_check_trust(Relation table, Oid role);
+
+/*
+ * The same for what a kept plan is to write as the current user: locks its table,
+ * and the one that a foreign key clears along with it, ROW EXCLUSIVE.
+ */
+extern void ut_store_check_statement(SPIPlanPtr plan);
 
 #endif							/* UT_STORE_TRUST_H */
