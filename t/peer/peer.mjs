@@ -15,7 +15,7 @@ const here = path.dirname(fileURLToPath(import.meta.url));
 const root = path.join(here, '../..');
 const work = process.env.PEER_WORK;
 const env = Object.fromEntries(readFileSync(process.argv[2], 'utf8').split('\n')
-	.map((line) => line.match(/^(\w+)='(.*)'$/)).filter(Boolean).map(([, key, value]) => [key, value]));
+	.map((line) => line.match(/^(?:export )?(\w+)='(.*)'$/)).filter(Boolean).map(([, key, value]) => [key, value]));
 const OURS = { url: env.BASE_URL, key: env.ADMIN_TOKEN, db: `host=${env.PGHOST} port=${env.PGPORT} dbname=${env.PGDATABASE} user=${env.PGUSER}` };
 const unleash = (name, url) => ({ url, key: process.env.UNLEASH_ADMIN, db: `host=${process.env.UNLEASH_PG} port=5432 dbname=${name} user=postgres` });
 const V1 = unleash('v1', process.env.UNLEASH_V1);
