@@ -195,13 +195,12 @@ unleash_tokens_validate_api_token(PG_FUNCTION_ARGS)
 static Datum
 list_as_jsonb(const char *name)
 {
-	StringInfoData json;
+	Jsonb	   *list;
 	UtProblem	problem;
 
-	initStringInfo(&json);
-	if (!ut_service_list(name, &json, &problem))
+	if (!ut_service_list_jsonb(name, &list, &problem))
 		ut_problem_raise(&problem);
-	return JsonbPGetDatum(ut_answer_jsonb(&json));
+	return JsonbPGetDatum(list);
 }
 
 Datum

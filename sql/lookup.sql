@@ -91,6 +91,15 @@ FROM (VALUES
 	('backwards', 'ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_pkey CASCADE; CREATE INDEX api_token_pkey ON unleash_tokens.api_token (selector DESC NULLS LAST)'),
 	('of all digests', 'DROP INDEX unleash_tokens.api_token_verifier_idx;
 		CREATE INDEX api_token_verifier_idx ON unleash_tokens.api_token (verifier)')) AS v (what, commands);
+
+-- Many projects of one token, every second one of them gone without its keys being asked.
+INSERT INTO unleash_tokens.project (id) SELECT 'p' || i FROM generate_series(100, 699) AS i;
+SELECT FROM unleash_tokens.create_api_token((SELECT jsonb_build_object('type', 'client', 'tokenName', 'many', 'projects', jsonb_agg('p' || i ORDER BY i)) FROM generate_series(100, 699) AS i));
+SET LOCAL session_replication_role = replica;
+DELETE FROM unleash_tokens.project WHERE id ~ '^p[0-9]*[13579]$';
+SET LOCAL session_replication_role = origin;
+SELECT p = jsonb_agg('p' || i ORDER BY i) AS half FROM jsonb_path_query(unleash_tokens.get_api_tokens_by_name('many'), '$.tokens[0].projects') AS p,
+	generate_series(100, 698, 2) AS i GROUP BY p;
 ROLLBACK;
 
 -- Something else where a table of ours should be.

@@ -22,6 +22,12 @@
 #include "base/scope.h"
 #include "text/datetime.h"
 
+/* What each token of a list has at least, but for its name and its projects. */
+#define LISTED_LEAST \
+	"{\"tokenName\":\"\",\"projects\":[],\"project\":\"\",\"environment\":\"*\",\"type\":\"admin\"," \
+	"\"createdAt\":\"2026-01-01T00:00:00.000Z\",\"expiresAt\":null,\"seenAt\":null,\"alias\":null," \
+	"\"secret\":\"0123456789012345678901\",\"secure\":true},"
+
 /* A key as JSON has it, and its length. */
 #define KEY(name) "\"" name "\":", sizeof("\"" name "\":") - 1
 
@@ -243,6 +249,34 @@ ut_answer_many_shown(UtToken *const *tokens, char **secrets, int count)
 	for (int i = 0; i < count; i++)
 		(void) push_token(&state, tokens[i], secrets[i]);
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+}
+
+void
+ut_answer_begin_list(JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_string(state, WJB_KEY, "tokens");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+}
+
+size_t
+ut_answer_add_listed(JsonbParseState **state, const UtToken *token)
+{
+	int			count;
+	char	   *const *projects = ut_scope_projects(&token->scope, &count);
+	size_t		size = sizeof(LISTED_LEAST) - 1 + strlen(token->name);
+
+	for (int i = 0; i < count; i++)
+		size += 2 * strlen(projects[i]);
+	(void) push_token(state, token, token->selector);
+	return size;
+}
+
+Jsonb *
+ut_answer_end_list(JsonbParseState **state)
+{
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
+	return JsonbValueToJsonb(pushJsonbValue(state, WJB_END_OBJECT, NULL));
 }
 
 void

@@ -41,4 +41,12 @@ extern Jsonb *ut_answer_event_data(const UtToken *token);
 /* Text that we made ourselves as jsonb. */
 extern Jsonb *ut_answer_jsonb(StringInfo json);
 
+/*
+ * A list in the making, {"tokens":[...]}: begin, add each token, which must last
+ * as long as the list, and end.  Adding returns how many bytes it takes at least.
+ */
+extern void ut_answer_begin_list(JsonbParseState **state);
+extern size_t ut_answer_add_listed(JsonbParseState **state, const UtToken *token);
+extern Jsonb *ut_answer_end_list(JsonbParseState **state);
+
 #endif							/* UT_ANSWER_H */

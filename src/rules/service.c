@@ -189,11 +189,12 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 	}
 }
 
-/* A list in the making. */
+/* A list in the making: as text, or without a detour through it. */
 typedef struct Listing
 {
 	StringInfo	out;
-	bool		too_large;
+	JsonbParseState *state;
+	size_t		size;
 } Listing;
 
 static bool
@@ -206,8 +207,27 @@ append_listed(UtToken *token, void *arg)
 	if (listing->out->data[listing->out->len - 1] != '[')
 		appendStringInfoChar(listing->out, ',');
 	ut_answer_token(listing->out, token, NULL);
-	listing->too_large = listing->out->len > UT_LIST_MAX;
-	return !listing->too_large;
+	listing->size = listing->out->len;
+	return listing->size <= UT_LIST_MAX;
+}
+
+static bool
+add_listed(UtToken *token, void *arg)
+{
+	Listing    *listing = arg;
+
+	CHECK_FOR_INTERRUPTS();
+	ut_usage_overlay(token);
+	listing->size += ut_answer_add_listed(&listing->state, token);
+	return listing->size <= UT_LIST_MAX;
+}
+
+static bool
+check_size(const Listing *listing, UtProblem *problem)
+{
+	return listing->size <= UT_LIST_MAX ||
+		ut_problem_set(problem, UT_PROBLEM_LIST_TOO_LARGE, NULL,
+					   "The list would have more than %d bytes.", UT_LIST_MAX);
 }
 
 bool
@@ -216,11 +236,21 @@ ut_service_list(const char *name, StringInfo out, UtProblem *problem)
 	Listing		listing = {.out = out};
 
 	appendStringInfoString(out, "{\"tokens\":[");
-	ut_store_visit(name, append_listed, &listing);
-	if (listing.too_large)
-		return ut_problem_set(problem, UT_PROBLEM_LIST_TOO_LARGE, NULL,
-							  "The list would have more than %d bytes.", UT_LIST_MAX);
+	ut_store_visit(name, false, append_listed, &listing);
 	appendStringInfoString(out, "]}");
+	return check_size(&listing, problem);
+}
+
+bool
+ut_service_list_jsonb(const char *name, Jsonb **list, UtProblem *problem)
+{
+	Listing		listing = {0};
+
+	ut_answer_begin_list(&listing.state);
+	ut_store_visit(name, true, add_listed, &listing);
+	if (!check_size(&listing, problem))
+		return false;
+	*list = ut_answer_end_list(&listing.state);
 	return true;
 }
 

@@ -14,6 +14,7 @@
 #define UT_SERVICE_H
 
 #include "lib/stringinfo.h"
+#include "utils/jsonb.h"
 
 #include "base/problem.h"
 #include "rules/request.h"
@@ -56,6 +57,9 @@ extern void ut_service_validate_all(char **secrets, int count, bool *valid, UtTo
  */
 #define UT_LIST_MAX (256 * 1024 * 1024)
 extern bool ut_service_list(const char *name, StringInfo out, UtProblem *problem);
+
+/* The same as jsonb. */
+extern bool ut_service_list_jsonb(const char *name, Jsonb **list, UtProblem *problem);
 
 /*
  * Change the expiry of the token that reference (a selector or a full secret)

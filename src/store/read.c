@@ -15,10 +15,11 @@
  */
 #include "postgres.h"
 
+#include "common/hashfn.h"
 #include "utils/builtins.h"
 #include "utils/memutils.h"
-#include "utils/snapmgr.h"
 
+#include "base/compat.h"
 #include "store/latest.h"
 #include "store/read.h"
 #include "store/row.h"
@@ -41,9 +42,47 @@ compare_places(const void *a, const void *b)
 	return ((const Place *) a)->ord - ((const Place *) b)->ord;
 }
 
-/* Only projects that exist: a scope never widens, whatever became of the keys. */
+/*
+ * Projects that were seen to exist in a look at many tokens, most of which have
+ * the same ones: each in the place that its hash gives it, until another comes.
+ */
+#define SEEN_PROJECTS 256
+typedef struct SeenProjects
+{
+	text	   *ids[SEEN_PROJECTS];
+} SeenProjects;
+
+static bool
+is_project(UtLatest *latest, Datum id)
+{
+	ut_latest_seek(latest, UT_TABLE_PROJECT, id);
+	return ut_latest_next(latest, UT_TABLE_PROJECT) != NULL;
+}
+
+static bool
+is_project_again(UtLatest *latest, SeenProjects *seen, text *id)
+{
+	size_t		len = VARSIZE_ANY_EXHDR(id);
+	text	  **place = &seen->ids[hash_bytes((unsigned char *) VARDATA_ANY(id), len) % SEEN_PROJECTS];
+
+	if (*place != NULL && VARSIZE_ANY_EXHDR(*place) == len &&
+		memcmp(VARDATA_ANY(*place), VARDATA_ANY(id), len) == 0)
+		return true;
+	if (!is_project(latest, PointerGetDatum(id)))
+		return false;
+	if (*place != NULL)
+		pfree(*place);
+	*place = MemoryContextAlloc(latest->context, VARSIZE_ANY(id));
+	memcpy(*place, id, VARSIZE_ANY(id));
+	return true;
+}
+
+/*
+ * Only projects that exist: a scope never widens, whatever became of the keys.
+ * With seen, which may be NULL, those of other tokens are not looked up again.
+ */
 static void
-read_scope(UtLatest *latest, UtToken *token)
+read_scope(UtLatest *latest, SeenProjects *seen, UtToken *token)
 {
 	UtScope    *scope = &token->scope;
 	int			room = 8;
@@ -59,8 +98,8 @@ read_scope(UtLatest *latest, UtToken *token)
 		bool		isnull;
 		Datum		project = slot_getattr(row, SCOPE_PROJECT, &isnull);
 
-		ut_latest_seek(latest, UT_TABLE_PROJECT, project);
-		if (ut_latest_next(latest, UT_TABLE_PROJECT) == NULL)
+		if (!(seen == NULL ? is_project(latest, project) :
+			  is_project_again(latest, seen, DatumGetTextPP(project))))
 			continue;
 		if (scope->count == room)
 			places = repalloc(places, (room *= 2) * sizeof(Place));
@@ -88,7 +127,7 @@ ut_store_find(const char *selector, UtToken *token)
 	if (found)
 	{
 		ut_row_read_token(row, token);
-		read_scope(&latest, token);
+		read_scope(&latest, NULL, token);
 	}
 	ut_latest_close(&latest);
 	return found;
@@ -113,7 +152,7 @@ ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 			ut_row_read_token(row, token);
 	}
 	if (found)
-		read_scope(&latest, token);
+		read_scope(&latest, NULL, token);
 	ut_latest_close(&latest);
 	return found;
 }
@@ -122,10 +161,12 @@ ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 typedef struct Finding
 {
 	UtLatest	latest;
+	SeenProjects seen;
 	MemoryContext context;		/* of the tokens */
 	bool	   *found;			/* many: which are there */
 	UtToken    *tokens;
-	UtVisitor	visitor;		/* a list: whom they are shown to */
+	bool		keep;			/* a list: whether they last */
+	UtVisitor	visitor;		/* whom they are shown to */
 	void	   *arg;
 } Finding;
 
@@ -135,7 +176,7 @@ read_row(TupleTableSlot *row, Finding *finding, UtToken *token)
 	MemoryContext before = MemoryContextSwitchTo(finding->context);
 
 	ut_row_read_token(row, token);
-	read_scope(&finding->latest, token);
+	read_scope(&finding->latest, &finding->seen, token);
 	MemoryContextSwitchTo(before);
 }
 
@@ -207,22 +248,28 @@ static bool
 show_row(TupleTableSlot *row, void *arg)
 {
 	Finding    *finding = arg;
+	MemoryContext before = MemoryContextSwitchTo(finding->context);
 	UtToken		token;
+	bool		more;
 
-	MemoryContextReset(finding->context);
+	if (!finding->keep)
+		MemoryContextReset(finding->context);
 	read_row(row, finding, &token);
-	return finding->visitor(&token, finding->arg);
+	more = finding->visitor(&token, finding->arg);
+	MemoryContextSwitchTo(before);
+	return more;
 }
 
 void
-ut_store_visit(const char *name, UtVisitor visitor, void *arg)
+ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
 {
 	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
-	Finding		finding = {.visitor = visitor, .arg = arg};
+	Finding		finding = {.context = CurrentMemoryContext, .keep = keep, .visitor = visitor, .arg = arg};
 
 	ut_store_open();
-	finding.context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
-											ALLOCSET_DEFAULT_SIZES);
+	if (!keep)
+		finding.context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
+												ALLOCSET_DEFAULT_SIZES);
 	ut_latest_open(&finding.latest, UT_BY_STATEMENT);
 	ut_store_visit_rows(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key,
 						finding.latest.snapshot, show_row, &finding);

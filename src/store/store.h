@@ -64,14 +64,15 @@ extern void ut_store_find_many(char **selectors, int count, bool *found, UtToken
 extern void ut_store_find_many_by_verifier(const uint8 **verifiers, int count,
 										   bool *found, UtToken *tokens);
 
-/* Called for each token of a list; the token lasts as long as the call. */
+/* Called for each token of a list, in the memory context that the token is in. */
 typedef bool (*UtVisitor) (UtToken *token, void *arg);
 
 /*
  * Go through all tokens, or (name not NULL) those of that name and the one of
  * that selector, by createdAt then selector, until the visitor returns false.
+ * A token lasts as long as the call, or (keep) as the caller's memory context.
  */
-extern void ut_store_visit(const char *name, UtVisitor visitor, void *arg);
+extern void ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg);
 
 /*
  * Lock a token FOR UPDATE, then read it: what it says of its projects is so
