@@ -186,8 +186,11 @@ $subscriber->start;
 # Both have the extension; that of the subscriber is emptied of what an install holds.
 database_with('source', $newest);
 $node->safe_psql('source', $furnish);
-$node->safe_psql('source', q{CREATE PUBLICATION tokens FOR TABLE unleash_tokens.project, unleash_tokens.environment,
-	unleash_tokens.api_token, unleash_tokens.api_token_project, unleash_tokens.api_token_event});
+my ($publication) = slurp_file("$FindBin::RealBin/../README.md") =~ /^ +(CREATE PUBLICATION tokens .*?;)/ms or die 'README has no publication';
+$node->safe_psql('source', $publication);
+is($node->safe_psql('source', q{SELECT string_agg(attname, ' ') FROM pg_attribute WHERE attrelid = 'unleash_tokens.api_token'::regclass AND attnum > 0
+	AND NOT attisdropped AND attname <> ALL ((SELECT attnames FROM pg_publication_tables WHERE pubname = 'tokens' AND tablename = 'api_token')::text[])}),
+	'seen_at', 'logical replication: README publishes every column but seen_at');
 $subscriber->safe_psql('postgres', q{
 	CREATE EXTENSION unleash_tokens;
 	DELETE FROM unleash_tokens.project; DELETE FROM unleash_tokens.environment});
@@ -231,6 +234,10 @@ my $used = $node->safe_psql('source', q{SELECT secret FROM secret WHERE name = '
 is(valid($subscriber, [$used]), 1, 'logical replication: a token is used on the subscriber');
 ok($subscriber->poll_query_until('postgres', q{SELECT seen_at > now() - interval '1 hour' FROM unleash_tokens.api_token WHERE token_name = 'older'}),
 	'logical replication: which writes that down by itself');
+$node->safe_psql('source', q{UPDATE unleash_tokens.api_token SET seen_at = '2001-01-01' WHERE token_name = 'older'});
+is_copied('used on the publisher too');
+is($subscriber->safe_psql('postgres', q{SELECT seen_at > now() - interval '1 hour' FROM unleash_tokens.api_token WHERE token_name = 'older'}), 't',
+	'logical replication: an older use on the publisher does not take the newer one away');
 $node->safe_psql('source', 'TRUNCATE unleash_tokens.api_token CASCADE');
 is_copied('truncated');
 $node->safe_psql('source', q{INSERT INTO secret SELECT 'last', unleash_tokens.create_api_token('{"type": "client", "tokenName": "last", "projects": ["c"]}') ->> 'secret'});
