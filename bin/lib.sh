@@ -64,10 +64,9 @@ choose_postgresql() {
 		read_pg_config
 	else
 		pg_version=$(installed_version || debian_version)
-		[ -n "$pg_version" ] || die "no PostgreSQL from 15 on is here, and none is known to install: name its pg_config in PG_CONFIG"
+		[ "${pg_version:-0}" -ge 15 ] || die "no PostgreSQL from 15 on is here, and none is known to install: name its pg_config in PG_CONFIG"
 		PG_CONFIG=/usr/lib/postgresql/$pg_version/bin/pg_config
 	fi
-	[ "$pg_version" -ge 15 ] || die "PostgreSQL $pg_version is too old: 15 or later is needed"
 	export PG_CONFIG
 }
 
@@ -77,6 +76,7 @@ read_pg_config() {
 	found=$(type -P -- "$PG_CONFIG") || die "PG_CONFIG names no program: \"$PG_CONFIG\""
 	pg_version=$("$found" --version 2>/dev/null </dev/null | sed -nE 's/^PostgreSQL ([0-9]+).*/\1/p')
 	[ -n "$pg_version" ] || die "PG_CONFIG is no pg_config of PostgreSQL: \"$PG_CONFIG\""
+	[ "$pg_version" -ge 15 ] || die "PG_CONFIG is of PostgreSQL $pg_version: 15 or later is needed"
 	dir=$("$found" --bindir 2>/dev/null || true)
 	PG_CONFIG=$(realpath -s "$found")
 	[ ! -x "$dir/pg_config" ] || PG_CONFIG=$dir/pg_config
@@ -195,7 +195,7 @@ update_lists() {
 # As apt-get says it, such as "45.3 MB"; nothing when it does not know the packages.
 download_size() {
 	{ apt-get --assume-no --no-install-recommends install "$@" 2>/dev/null </dev/null || true; } |
-		sed -nE 's/^Need to get (.*) of archives\.$/\1/p'
+		sed -nE 's,^Need to get ([^/]*)(/.*)? of archives\.$,\1,p'
 }
 
 apt_get() {
