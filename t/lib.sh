@@ -4,7 +4,7 @@
 # Sourced with "set -euo pipefail".  A suite is t/NAME/run: it says what it tries line by line, "figure: TEXT" for what is worth
 # printing of a good run, "skipped - WHAT: WHY", and closes with "N passed, N failed[, N skipped]".  Its files go to $suite_dir.
 
-checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd -P)
+checkout=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")/.." && pwd -P)
 # shellcheck source=bin/lib.sh
 . "$checkout/bin/lib.sh"
 
