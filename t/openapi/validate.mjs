@@ -3,7 +3,7 @@
 //     node t/openapi/validate.mjs .serve/env
 
 import assert from 'node:assert/strict';
-import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, copyFileSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { Validator } from '@seriousme/openapi-schema-validator';
@@ -277,10 +277,9 @@ async function startWithoutDatabase() {
 		chmodSync(dir, 0o755);
 		for (const part of ['log', 'tmp']) mkdirSync(path.join(dir, part));
 		const port = await freePort();
-		for (const file of ['nginx.conf', 'nginx-common.conf', 'nginx-server.conf']) {
+		for (const file of readdirSync(env.PGHOST).filter((name) => /^(nginx|place).*\.conf$/.test(name))) {
 			const text = readFileSync(path.join(env.PGHOST, file), 'utf8');
-			writeFileSync(path.join(dir, file),
-				text.replaceAll(env.PGHOST, dir).replace(/listen 127\.0\.0\.1:\d+;/, `listen 127.0.0.1:${port};`));
+			writeFileSync(path.join(dir, file), file.startsWith('place') ? text.replaceAll(env.PGHOST, dir).replace(/127\.0\.0\.1:\d+;/, `127.0.0.1:${port};`) : text);
 		}
 		copyFileSync(new URL('doc/openapi.json', root), path.join(dir, 'openapi.json'));
 		const base = `http://127.0.0.1:${port}`;
