@@ -1,0 +1,282 @@
+#!/usr/bin/env node
+// Does each gateway, with the recipe that doc/gateways.md gives for it, let through those who may and nobody else, whatever the
+// authority does?
+
+import { execFileSync, spawn } from 'node:child_process';
+import { mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import net from 'node:net';
+import os from 'node:os';
+import path from 'node:path';
+
+import { assert, assertCreated, create, env, finish, minimal, poll, requestBytes, root, run, send, skip, sql, test, useEnv } from '../http/lib.mjs';
+
+useEnv();
+process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';
+const dir = mkdtempSync(path.join(os.tmpdir(), 'unleash_gateways.'));
+const recipes = Object.fromEntries([...readFileSync(path.join(root, 'doc/gateways.md'), 'utf8').matchAll(/^```(nginx|caddy|lua|haproxy)\n(.*?)^```/gms)].map(([, name, text]) => [name, text]));
+
+const listen = (server, port = 0) => new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server.address().port)));
+const freePort = async () => {
+	const server = net.createServer();
+	const port = await listen(server);
+	await new Promise((resolve) => server.close(resolve));
+	return port;
+};
+
+// ---- The service, which tells what it was sent ------------------------------------------------------------------------
+
+let served = 0;
+const service = http.createServer((request, response) => {
+	served++;
+	let body = '';
+	request.on('data', (data) => (body += data));
+	request.on('end', () => {
+		response.writeHead(request.url === '/fails' ? 500 : 200, { 'Content-Type': 'application/json', 'X-Service': 'yes' });
+		response.end(JSON.stringify({ method: request.method, url: request.url, headers: request.headers, body }));
+	});
+});
+service.on('upgrade', (request, socket) => {
+	served++;
+	socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nX-Name: ${request.headers['x-token-name'] ?? ''}\r\n\r\n`);
+	socket.pipe(socket);
+	socket.on('error', () => {});
+});
+const servicePort = await listen(service);
+
+// ---- The way to the authority, which can be cut -----------------------------------------------------------------------
+
+const authority = new URL(env.BASE_URL);
+let mode = 'pass', asked = [], stream;
+const sockets = new Set();
+function takeConnection(socket) {
+	sockets.add(socket);
+	socket.on('close', () => sockets.delete(socket)).on('error', () => {});
+	if (mode === 'close') return socket.destroy();
+	let head = '', answered = false;
+	socket.on('data', (data) => {
+		head += data.toString('latin1');
+		asked.push(data.toString('latin1'));
+		if (!/\r\n\r\n/.test(head) || answered) return;
+		if (mode === 'limited') {
+			answered = true;
+			socket.end('HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 7\r\nContent-Length: 28\r\nConnection: close\r\n\r\n{"name":"TooManyRequests"}  ');
+		}
+	});
+	if (mode !== 'pass') return;
+	const there = net.connect(authority.port, authority.hostname);
+	there.on('error', () => socket.destroy()).on('close', () => socket.destroy());
+	socket.on('close', () => there.destroy());
+	socket.pipe(there).pipe(socket);
+}
+async function wayIs(next) {
+	mode = next;
+	for (const socket of sockets) socket.destroy();
+	if (mode === 'refuse') return new Promise((resolve) => stream.close(resolve));
+	if (!stream.listening) await listen(stream, wayPort);
+}
+stream = net.createServer(takeConnection);
+const wayPort = await listen(stream);
+
+// ---- The gateways -----------------------------------------------------------------------------------------------------
+
+const placed = (text, port) => text.replaceAll('127.0.0.1:8080', `127.0.0.1:${wayPort}`).replaceAll('127.0.0.1:9000', `127.0.0.1:${servicePort}`)
+	.replace('listen 80;', `listen 127.0.0.1:${port};`).replace(/^:80 \{/m, `http://:${port} {\n\tbind 127.0.0.1`).replace('bind :80', `bind 127.0.0.1:${port}`)
+	.replace('/etc/haproxy', dir).replaceAll('abns@token_authority', `abns@unleash_${port}`);
+const write = (name, text) => writeFileSync(path.join(dir, name), text) ?? path.join(dir, name);
+const commands = {
+	nginx(port) {
+		mkdirSync(path.join(dir, 'tmp'));
+		const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((one) => `${one}_temp_path tmp/${one};`).join(' ');
+		const file = write('nginx.conf', `pid nginx.pid; error_log stderr; events {} http { access_log off; ${temporary}\n${placed(recipes.nginx, port)} }`);
+		return ['nginx', '-e', 'stderr', '-p', dir, '-c', file, '-g', 'daemon off;'];
+	},
+	caddy: (port) => ['caddy', 'run', '--adapter', 'caddyfile', '--config', write('Caddyfile', `{\n\tadmin off\n\tauto_https off\n}\n${placed(recipes.caddy, port)}`)],
+	haproxy(port) {
+		write('token.lua', placed(recipes.lua, port));
+		return ['haproxy', '-db', '-f', write('haproxy.cfg', placed(recipes.haproxy, port))];
+	},
+};
+
+const running = [];
+async function startGateway(name) {
+	const port = await freePort(), command = commands[name](port), log = { text: '' };
+	const child = spawn(command[0], command.slice(1), { env: { ...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir }, stdio: ['ignore', 'pipe', 'pipe'] });
+	for (const out of [child.stdout, child.stderr]) out.on('data', (data) => (log.text += data));
+	const gateway = { name, child, at: `http://127.0.0.1:${port}`, log };
+	running.push(gateway);
+	await poll(`${name} listens`, 20000, () => {
+		if (child.exitCode !== null) throw Object.assign(new Error(`${name} ended: ${log.text}`), { final: true });
+		return send('GET', '/', {}, undefined, gateway.at).then(() => true, () => false);
+	});
+	return gateway;
+}
+const installed = (name) => {
+	try {
+		return execFileSync('sh', ['-c', `command -v ${name}`]) && true;
+	} catch {
+		return false;
+	}
+};
+
+// ---- What each must do ------------------------------------------------------------------------------------------------
+
+const made = async (more) => (await assertCreated(await create(minimal(more)))).secret;
+const good = await made({ type: 'client', environment: 'production', projects: ['default'], tokenName: `${run} gäte, way%` });
+const bad = await made({ type: 'client', environment: 'development' });
+await sql(`INSERT INTO unleash_tokens.project (id) SELECT 'gateway-' || repeat('x', 80) || i FROM generate_series(1, 60) AS i ON CONFLICT DO NOTHING`);
+const broad = await made({ type: 'client', environment: 'production', projects: Array.from({ length: 60 }, (_, i) => `gateway-${'x'.repeat(80)}${i + 1}`) });
+
+const key = (secret, more = {}) => ({ Authorization: secret, ...more });
+const names = ['X-Token-Name', 'X-Token-Type', 'X-Token-Environment', 'X-Token-Projects', 'X-Token-Selector', 'X-Token-Anything'];
+
+// Refused without a word to the service, and with the header that says when to come again.
+async function assertLater(at, status, seconds) {
+	const before = served, start = Date.now();
+	const answer = await send('GET', '/orders', key(good), undefined, at);
+	const took = Date.now() - start;
+	assert.equal(answer.status, status, answer.head);
+	assert.deepEqual(answer.headers('Retry-After'), [seconds], answer.head);
+	assert.equal(answer.headers('X-Service').length, 0);
+	assert.equal(served, before, 'the service was asked');
+	assert.ok(took < 3000, `it took ${took} ms`);
+	return answer;
+}
+
+async function check({ name, at }) {
+	await test(`${name}: who may passes, with Bearer and without`, async () => {
+		for (const sent of [good, `Bearer ${good}`]) {
+			const answer = await send('GET', '/orders/1?x=1', key(sent), undefined, at);
+			assert.equal(answer.status, 200, answer.text);
+			const { headers, url, method } = answer.json;
+			assert.deepEqual([method, url], ['GET', '/orders/1?x=1']);
+			assert.deepEqual([headers['x-token-type'], headers['x-token-environment'], headers['x-token-projects']], ['client', 'production', 'default']);
+			assert.equal(decodeURIComponent(headers['x-token-name']), `${run} gäte, way%`);
+			assert.ok(!JSON.stringify(answer.json).includes(good), 'the key went on to the service');
+		}
+	});
+	await test(`${name}: POST with a body, PUT and HEAD pass`, async () => {
+		const post = await send('POST', '/orders', key(good, { 'Content-Type': 'text/plain' }), 'some text', at);
+		assert.deepEqual([post.status, post.json.method, post.json.body], [200, 'POST', 'some text']);
+		assert.equal((await send('PUT', '/orders', key(good), 'x', at)).json.method, 'PUT');
+		const head = await send('HEAD', '/orders', key(good), undefined, at);
+		assert.deepEqual([head.status, head.headers('X-Service'), head.bytes.length], [200, ['yes'], 0]);
+	});
+	await test(`${name}: nobody else passes`, async () => {
+		const before = served;
+		for (const [headers, status] of [[{}, 401], [key('none'), 401], [key(`${good}x`), 401], [key(bad), 403], [key(env.ADMIN_TOKEN), 403]])
+			for (const method of ['GET', 'HEAD', 'POST', 'OPTIONS']) {
+				const answer = await send(method, '/orders', headers, method === 'POST' ? 'x' : undefined, at);
+				assert.equal(answer.status, status, `${method} ${answer.head}`);
+				if (status === 401) assert.match(answer.header('WWW-Authenticate') ?? '', /^Bearer/, answer.head);
+			}
+		assert.equal(served, before, 'the service was asked');
+	});
+	await test(`${name}: who the caller is comes from the authority alone`, async () => {
+		const forged = Object.fromEntries([...names, 'X_Token_Name', 'X_Token_Projects', 'x-token-type'].map((one) => [one, 'forged']));
+		const answer = await send('GET', '/', key(good, forged), undefined, at);
+		assert.equal(answer.status, 200);
+		for (const [one, value] of Object.entries(answer.json.headers)) {
+			assert.doesNotMatch(one, /_/);
+			// a name the authority does not set: dropped, or at least none of those the service is told of
+			if (!/^x-token-(selector|anything)$/.test(one) || name !== 'nginx') assert.notEqual(value, 'forged', one);
+		}
+		const twice = await send('GET', '/', [['Authorization', good], ['X-Token-Name', 'forged'], ['X-Token-Name', 'forged too']], undefined, at);
+		assert.ok(!twice.text.includes('forged'), twice.text);
+	});
+	await test(`${name}: a token of many projects, and large headers of the client`, async () => {
+		const answer = await send('GET', '/', key(broad, { Cookie: `a=${'b'.repeat(4000)}`, 'X-Token-Projects': 'forged' }), undefined, at);
+		assert.equal(answer.status, 200, answer.text);
+		assert.notEqual(answer.json.headers['x-token-projects'], 'forged');
+		assert.equal(answer.json.headers.cookie.length, 4002);
+	});
+	await test(`${name}: an upgrade is passed through, and asked for first`, async () => {
+		const upgrade = { Connection: 'Upgrade', Upgrade: 'websocket', 'Sec-WebSocket-Key': 'dGhlIHNhbXBsZSBub25jZQ==', 'Sec-WebSocket-Version': '13' };
+		assert.equal((await send('GET', '/ws', upgrade, undefined, at)).status, 401);
+		const told = await new Promise((resolve, reject) => {
+			const socket = net.connect(new URL(at).port, '127.0.0.1');
+			let text = '';
+			socket.setTimeout(5000, () => reject(new Error(`no echo: ${text}`)) || socket.destroy());
+			socket.on('error', reject).on('data', (data) => {
+				text += data;
+				if (/\r\n\r\n$/.test(text)) socket.write('echo this');
+				if (text.endsWith('echo this')) resolve(text) || socket.destroy();
+			});
+			socket.write(requestBytes('GET', '/ws', key(good, upgrade)));
+		});
+		assert.match(told, /^HTTP\/1\.1 101 /);
+		assert.match(told, /x-name: \S/i);
+	});
+	await test(`${name}: the authority is sent the key, and nothing else of the client's`, async () => {
+		asked = [];
+		await wayIs('pass');
+		await send('POST', '/orders', key(good, { Cookie: 'session=1', 'Content-Type': 'text/plain' }), 'a body of the client', at);
+		const text = asked.join('');
+		assert.ok(text.includes(good));
+		assert.doesNotMatch(text, /session=1|a body of the client/);
+	});
+	await test(`${name}: an error of the service is the service's`, async () => {
+		const answer = await send('GET', '/fails', key(good), undefined, at);
+		assert.deepEqual([answer.status, answer.headers('X-Service')], [500, ['yes']]);
+	});
+	for (const [how, what] of [['refuse', 'refuses connections'], ['close', 'closes connections'], ['hang', 'hangs']])
+		await test(`${name}: the authority ${what}: 503 with Retry-After, in time`, async () => {
+			await wayIs(how);
+			try {
+				for (let i = 0; i < 2; i++) await assertLater(at, 503, '1');
+			} finally {
+				await wayIs('pass');
+			}
+			await poll('it works again', 10000, async () => (await send('GET', '/', key(good), undefined, at)).status === 200);
+		});
+	await test(`${name}: 429 is passed on with Retry-After`, async () => {
+		await wayIs('limited');
+		try {
+			await assertLater(at, 429, '7');
+		} finally {
+			await wayIs('pass');
+		}
+	});
+}
+
+try {
+	const there = [];
+	for (const name of Object.keys(commands)) {
+		if (installed(name)) there.push(await startGateway(name));
+		else skip(name, 'its package could not be installed');
+	}
+	for (const gateway of there) await check(gateway);
+
+	// The authority's own 503: its database is gone.  All gateways at once, since PostgREST waits long before it tries again.
+	const socket = path.join(env.PGHOST, `.s.PGSQL.${env.PGPORT}`);
+	await sql('SELECT 1');
+	renameSync(socket, `${socket}.away`);
+	try {
+		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
+		await poll('the authority notices', 15000, async () => (await send('GET', '/health')).status === 503);
+		for (const { name, at } of there)
+			await test(`${name}: the authority is without its database: its 503 with Retry-After`, async () => assertLater(at, 503, (await send('GET', '/auth', key(good))).header('Retry-After')));
+	} finally {
+		renameSync(`${socket}.away`, socket);
+	}
+	for (const { name, at } of there)
+		await test(`${name}: it works again, and a deleted token is refused by the next request`, async () => {
+			await poll('it works again', 60000, async () => (await send('GET', '/', key(good), undefined, at)).status === 200);
+			const gone = await made({ type: 'client', environment: 'production' });
+			assert.equal((await send('GET', '/', key(gone), undefined, at)).status, 200);
+			await send('DELETE', `/api/admin/api-tokens/${gone}`, key(env.ADMIN_TOKEN));
+			assert.equal((await send('GET', '/', key(gone), undefined, at)).status, 401);
+		});
+} finally {
+	for (const { child } of running) {
+		child.kill('SIGTERM');
+		await poll('the gateway has ended', 10000, () => child.exitCode !== null || child.signalCode !== null);
+	}
+	await wayIs('pass');
+	stream.close();
+	service.close();
+	service.closeAllConnections();
+	for (const socket of sockets) socket.destroy();
+	rmSync(dir, { recursive: true });
+}
+finish();
