@@ -4,7 +4,7 @@
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync, statSync } from 'node:fs';
 import net from 'node:net';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -84,6 +84,22 @@ export const env = {};
 export const useEnv = (dir) => Object.assign(env, readEnv(dir));
 export const logFile = (name) =>
 	path.join(readFileSync(path.join(serveDir, 'where'), 'utf8').trim(), 'log', `${name}.log`);
+
+// How bin/serve has started PostgREST: its program, the file it read, and what its environment adds to that.
+export function postgrest() {
+	const file = path.join(path.dirname(env.PGRST_SOCKET), 'postgrest.conf');
+	for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name)))
+		try {
+			const command = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0');
+			if (command[1] !== file) continue;
+			const { uid, gid } = statSync(`/proc/${pid}`);
+			const environment = Object.fromEntries(readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter((one) => one.startsWith('PGRST_')).map((one) => one.match(/^(\w+)=(.*)$/s).slice(1)));
+			return { command: command.slice(0, 2), environment, uid, gid };
+		} catch (error) {
+			if (error.code !== 'ENOENT' && error.code !== 'ESRCH') throw error;	// it has ended meanwhile
+		}
+	throw new Error(`no process has ${file}`);
+}
 
 // ---- HTTP -----------------------------------------------------------------------------------------------------------
 

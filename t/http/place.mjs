@@ -2,11 +2,10 @@
 // Does what runs here run with the files of http/?  They are taken as they are; only the files place-* are written anew, with
 // other paths and ports, and PostgREST is told of those by its environment.
 
-import { execFileSync } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 
-import { assert, env, finish, root, test, useEnv } from './lib.mjs';
+import { assert, env, finish, postgrest, root, test, useEnv } from './lib.mjs';
 
 useEnv();
 const delivered = (name) => readFileSync(path.join(root, 'http', name), 'utf8');
@@ -29,8 +28,7 @@ for (const name of files.filter((one) => one.startsWith('place-') && one !== 'pl
 	});
 
 await test('PostgREST has its file, and only its places from elsewhere', () => {
-	const [pid] = execFileSync('pgrep', ['-f', `${env.PGHOST}/postgrest.conf`], { encoding: 'utf8' }).trim().split('\n');
-	const environment = readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter((one) => one.startsWith('PGRST_')).map((one) => one.match(/^PGRST_(\w+?)=(.*)$/s).slice(1));
+	const environment = Object.entries(postgrest().environment).map(([name, value]) => [name.replace('PGRST_', ''), value]);
 	const file = Object.fromEntries([...delivered('postgrest.conf').matchAll(/^([\w-]+) = "?(.*?)"?$/gm)].map(([, name, value]) => [name.replaceAll('-', '_').toUpperCase(), value]));
 	const without = (value) => value.replaceAll(env.PGHOST, '').replace('/run/postgresql', '').replace(/\/(run|etc)\/unleash_tokens/, '');
 	assert.deepEqual(environment.map(([name]) => name).sort(), ['DB_URI', 'JWT_SECRET', 'SERVER_UNIX_SOCKET']);

@@ -8,7 +8,7 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-import { TOKENS, assert, assertRefusal, assertStatus, env, finish, keyed, poll, root, send, skip, test, useEnv } from './lib.mjs';
+import { TOKENS, assert, assertRefusal, assertStatus, env, finish, keyed, poll, postgrest, root, send, skip, test, useEnv } from './lib.mjs';
 
 useEnv();
 process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';	// where nginx is
@@ -23,9 +23,9 @@ const freePort = () => new Promise((resolve) => {
 
 async function main() {
 	const dir = mkdtempSync(path.join(os.tmpdir(), 'unleash_root.')), started = [];
-	const owner = statSync(env.PGRST_SOCKET).uid;
-	const asOwner = (...command) => ['setpriv', '--reuid', String(owner), '--regid', String(statSync(env.PGRST_SOCKET).gid), '--clear-groups', '--', ...command];
-	const start = (command, more = {}) => started.push(spawn(command[0], command.slice(1), { stdio: 'ignore', ...more })) && started.at(-1);
+	const { command, environment, uid: owner, gid } = postgrest();
+	const asOwner = (...more) => ['setpriv', '--reuid', String(owner), '--regid', String(gid), '--clear-groups', '--', ...more];
+	const start = ([program, ...more], options = {}) => started.push(spawn(program, more, { stdio: 'ignore', ...options })) && started.at(-1);
 	const end = async (child) => {
 		child.kill('SIGTERM');
 		await poll('it has ended', 15000, () => child.exitCode !== null || child.signalCode !== null);
@@ -44,10 +44,8 @@ async function main() {
 				text = text.replaceAll('/run/', `${dir}/run/`).replaceAll('/var/log/nginx', `${dir}/log`).replaceAll('/usr/share/unleash_tokens', `${dir}/docs`).replaceAll('127.0.0.1:8080', `127.0.0.1:${port}`);
 			writeFileSync(path.join(dir, 'conf', name), text);
 		}
-		const [pid] = execFileSync('pgrep', ['-f', `${env.PGHOST}/postgrest.conf`], { encoding: 'utf8' }).trim().split('\n');
-		const environment = Object.fromEntries(readFileSync(`/proc/${pid}/environ`, 'utf8').split('\0').filter((one) => one.startsWith('PGRST_')).map((one) => one.match(/^(\w+)=(.*)$/s).slice(1)));
-		const program = readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0];
-		const postgrest = start(asOwner(program, `${env.PGHOST}/postgrest.conf`), { env: { ...process.env, ...environment, PGRST_SERVER_UNIX_SOCKET: `${sockets}/postgrest.sock` } });
+		const startPostgrest = (more = {}) => start(asOwner(...command), { env: { ...process.env, ...environment, PGRST_SERVER_UNIX_SOCKET: `${sockets}/postgrest.sock`, ...more } });
+		let server = startPostgrest();
 
 		// what the owner of the directory could have put there
 		const victim = path.join(dir, 'victim');
@@ -71,16 +69,29 @@ async function main() {
 			assert.equal(readFileSync(victim, 'utf8'), 'of root\n');
 			assert.match(readFileSync(`${dir}/run/nginx-unleash_tokens.pid`, 'utf8'), new RegExp(`^${nginx.pid}\n$`));
 		});
-		await test('a 503 leaves a line that says why, and holds no secret', async () => {
-			await end(postgrest);
-			const log = () => readFileSync(`${dir}/log/unleash_tokens.access.log`, 'utf8');
-			for (const [method, target] of [['GET', TOKENS], ['DELETE', `${TOKENS}/${env.ADMIN_TOKEN}`], ['GET', `/none?key=${env.ADMIN_TOKEN}`]]) {
-				const answer = await send(method, target, keyed(), undefined, at);
-				assertRefusal(answer, 503, 'UnavailableError');
-				await poll('the line of this answer', 5000, () => log().split('\n').some((line) => line.includes(answer.json.id) && / 503 .* no_connection_to_postgrest$/.test(line)));
-			}
-			for (const name of readdirSync(`${dir}/log`)) assert.ok(!readFileSync(`${dir}/log/${name}`, 'utf8').includes(env.ADMIN_TOKEN), `${name} holds a key`);
-		});
+		// what PostgREST is told wrongly, and the reason that is logged for it
+		const log = () => readFileSync(`${dir}/log/unleash_tokens.access.log`, 'utf8');
+		for (const [what, wrong, reason] of [
+			['PostgREST is not there', null, 'cannot_connect'],
+			['another schema', { PGRST_DB_SCHEMAS: 'public' }, 'entry_not_found'],
+			['a role without grants', { PGRST_DB_ANON_ROLE: 'unleash_tokens_admin' }, 'not_permitted_run_roles\\.sql'],
+		])
+			await test(`503 in our shape, and a line in the log that says why: ${what}`, async () => {
+				await end(server);
+				rmSync(`${sockets}/postgrest.sock`, { force: true });
+				if (wrong) {
+					server = startPostgrest(wrong);
+					await poll('PostgREST is there', 20000, async () => existsSync(`${sockets}/postgrest.sock`));
+					await poll('it has read what it can', 20000, async () => (await ask()) && log().trimEnd().match(`${reason}$`));
+				}
+				for (const [method, target] of [['GET', TOKENS], ['DELETE', `${TOKENS}/${env.ADMIN_TOKEN}`], ['GET', `/none?key=${env.ADMIN_TOKEN}`]]) {
+					const answer = await send(method, target, keyed(), undefined, at);
+					assertRefusal(answer, 503, 'UnavailableError', { challenged: true });
+					assert.equal(answer.headers('Retry-After').length, 1);
+					await poll('the line of this answer', 5000, () => log().split('\n').some((line) => line.includes(answer.json.id) && line.match(` 503 .* ${reason}$`)));
+				}
+				for (const name of readdirSync(`${dir}/log`)) assert.ok(!readFileSync(`${dir}/log/${name}`, 'utf8').includes(env.ADMIN_TOKEN), `${name} holds a key`);
+			});
 	} finally {
 		for (const child of started.reverse()) if (child.exitCode === null && child.signalCode === null) await end(child);
 		rmSync(dir, { recursive: true });

@@ -3,12 +3,11 @@
 // reaches a client.
 
 import { spawn } from 'node:child_process';
-import { readFileSync, readdirSync, statSync } from 'node:fs';
 import path from 'node:path';
 
 import {
 	TOKENS, assert, assertCreated, assertNothingOdd, assertNothingStored, assertRefusal, assertStatus, create, env, finish, jsonKeyed, keyed,
-	minimal, poll, run, send, setSystem, sql, test, useEnv, validate,
+	minimal, poll, postgrest, run, send, setSystem, sql, test, useEnv, validate,
 } from './lib.mjs';
 
 useEnv();
@@ -142,12 +141,10 @@ await test('a backend that is killed in the middle of a statement: 503', async (
 
 // A second PostgREST as the first one is run, with another end of its transactions.
 async function withPostgrest(environment, during) {
-	const config = path.join(path.dirname(env.PGRST_SOCKET), 'postgrest.conf');
-	const pid = readdirSync('/proc').find((name) => /^\d+$/.test(name) && readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0')[1] === config);
-	const { uid, gid } = statSync(`/proc/${pid}`);
+	const { command, environment: running, uid, gid } = postgrest();
 	const socket = `${env.PGRST_SOCKET}.other`;
-	const child = spawn(readFileSync(`/proc/${pid}/cmdline`, 'utf8').split('\0')[0], [config],
-		{ uid, gid, stdio: 'ignore', env: { ...process.env, PGRST_SERVER_UNIX_SOCKET: socket, PGRST_DB_CHANNEL_ENABLED: 'false', ...environment } });
+	const child = spawn(command[0], [command[1]],
+		{ uid, gid, stdio: 'ignore', env: { ...process.env, ...running, PGRST_SERVER_UNIX_SOCKET: socket, PGRST_DB_CHANNEL_ENABLED: 'false', ...environment } });
 	const ask = (method, target, headers, body) => send(method, target, headers, body, socket);
 	try {
 		await poll('the second PostgREST answers', 20000, async () => (await ask('GET', '/rpc/rest_api', { 'X-Original-Method': 'GET', 'X-Original-URI': '/health' })).status === 200);
