@@ -237,9 +237,9 @@ is_deeply([ split /\n/, call_everything("$temp; SET search_path = pg_temp, publi
 
 my ($code, $out, $err) = $node->psql($db, q{SET search_path = public, pg_catalog; SELECT length('x')});
 like($err, qr/the trap was sprung/, 'a plain statement springs one');
-foreach my $function ('create_api_token(jsonb)', 'get_all_api_tokens()', 'doctor()')
+foreach my $function ('create_api_token(jsonb)', 'delete_api_token(text)', 'doctor()')
 {
-	my $argument = $function =~ /jsonb/ ? q{'{"type": "client", "tokenName": "n", "project": "d"}'} : '';
+	my $argument = $function =~ /jsonb/ ? q{'{"type": "client", "tokenName": "n", "project": "d"}'} : $function =~ /text/ ? q{'aaaaaaaaaaaaaaaaaaaaaa'} : '';
 	my ($name) = $function =~ /^(\w+)/;
 	($code, $out, $err) = $node->psql($db, qq{BEGIN; ALTER FUNCTION unleash_tokens.$function RESET search_path;
 		SET LOCAL search_path = public, pg_catalog; SELECT unleash_tokens.$name($argument); ROLLBACK});
