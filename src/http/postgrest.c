@@ -87,6 +87,14 @@ ut_postgrest_add_header(StringInfo headers, const char *name, const char *value)
 	appendStringInfoChar(headers, '}');
 }
 
+const char *
+ut_postgrest_challenge(const UtProblemKind *kind)
+{
+	return strcmp(kind->name, "UnauthorizedError") == 0 ?
+		"Bearer realm=\"unleash_tokens\", error=\"invalid_token\"" :
+		"Bearer realm=\"unleash_tokens\"";
+}
+
 void
 ut_postgrest_add_location(StringInfo headers, const char *list, const char *selector)
 {

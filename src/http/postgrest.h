@@ -20,9 +20,6 @@
 
 #include "base/problem.h"
 
-/* What a 401 says in WWW-Authenticate; with an error when a key was sent (RFC 6750). */
-#define UT_CHALLENGE "Bearer realm=\"unleash_tokens\""
-
 /* Are we called by PostgREST as /rpc/<function>?  NULL: whatever is called. */
 extern bool ut_postgrest_is_calling(const char *function);
 
@@ -38,6 +35,12 @@ extern void ut_postgrest_blank_headers(Jsonb *headers, List *names);
 
 /* Add a header to those of an answer; headers starts as an empty StringInfo. */
 extern void ut_postgrest_add_header(StringInfo headers, const char *name, const char *value);
+
+/*
+ * What a refusal of status 401 says in WWW-Authenticate (RFC 6750 section 3):
+ * who sent no key is told of no error.
+ */
+extern const char *ut_postgrest_challenge(const UtProblemKind *kind);
 
 /*
  * Say where a token is that was made: its selector behind that of its list, both

@@ -190,8 +190,7 @@ raise_problem(const UtProblem *problem)
 	initStringInfo(&headers);
 	add_member(&headers, "Cache-Control", "no-store");
 	if (kind->status == 401)
-		add_member(&headers, "WWW-Authenticate", problem->id == UT_PROBLEM_GUARD_MISSING ? UT_CHALLENGE :
-				   UT_CHALLENGE ", error=\"invalid_token\"");
+		add_member(&headers, "WWW-Authenticate", ut_postgrest_challenge(kind));
 	ereport(ERROR,
 			(errcode(MAKE_SQLSTATE('P', 'G', 'R', 'S', 'T')),
 			 errmsg_internal("%s}", body.data),

@@ -38,7 +38,6 @@
 #define UNAVAILABLE 500
 
 static bool answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem);
-static void challenge(const UtRequest *request, UtReply *reply);
 static bytea *finish(UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
@@ -47,7 +46,7 @@ static bool match_path(const char *pattern, const char *path, size_t len, const 
 static bool read_body(UtRequest *request, UtProblem *problem);
 static bool read_item(UtRequest *request, UtProblem *problem);
 static bool read_request(UtRequest *request, UtProblem *problem);
-static void refuse(const UtRequest *request, UtReply *reply, const UtProblem *problem);
+static void refuse(UtReply *reply, const UtProblem *problem);
 static void repeat_refusal(UtReply *reply);
 
 bytea *
@@ -61,7 +60,7 @@ ut_rest_answer(bytea *body, bool only_read)
 	initStringInfo(&reply.headers);
 	if (!read_request(&request, &problem) ||
 		!answer(&request, only_read, &reply, &problem))
-		refuse(&request, &reply, &problem);
+		refuse(&reply, &problem);
 	return finish(&reply);
 }
 
@@ -237,26 +236,18 @@ read_body(UtRequest *request, UtProblem *problem)
 }
 
 static void
-refuse(const UtRequest *request, UtReply *reply, const UtProblem *problem)
+refuse(UtReply *reply, const UtProblem *problem)
 {
-	reply->status = ut_problem_kind(problem->id)->status;
+	const UtProblemKind *kind = ut_problem_kind(problem->id);
+
+	reply->status = kind->status;
 	resetStringInfo(&reply->body);
 	ut_answer_problem(&reply->body, problem);
 	repeat_refusal(reply);
 	if (reply->status == 401)
-		challenge(request, reply);
+		ut_postgrest_add_header(&reply->headers, "WWW-Authenticate", ut_postgrest_challenge(kind));
 	if (reply->status == 503)
 		ut_postgrest_add_header(&reply->headers, "Retry-After", RETRY_SECONDS);
-}
-
-/* RFC 6750 section 3: who sent no key is told of no error. */
-static void
-challenge(const UtRequest *request, UtReply *reply)
-{
-	bool		sent = request->key != NULL && *request->key != '\0';
-
-	ut_postgrest_add_header(&reply->headers, "WWW-Authenticate",
-							sent ? UT_CHALLENGE ", error=\"invalid_token\"" : UT_CHALLENGE);
 }
 
 /*
