@@ -9,12 +9,12 @@ import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-import { assert, assertCreated, create, env, finish, minimal, poll, requestBytes, root, run, send, skip, sql, test, useEnv } from '../http/lib.mjs';
+import { assert, assertCreated, assertStatus, create, env, finish, minimal, poll, requestBytes, root, run, send, setSystem, skip, sql, test, useEnv } from '../http/lib.mjs';
 
 useEnv();
 process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';
 const dir = mkdtempSync(path.join(os.tmpdir(), 'unleash_gateways.'));
-const recipes = Object.fromEntries([...readFileSync(path.join(root, 'doc/gateways.md'), 'utf8').matchAll(/^```(nginx|caddy|lua|haproxy)\n(.*?)^```/gms)].map(([, name, text]) => [name, text]));
+const recipes = Object.fromEntries([...readFileSync(path.join(root, 'doc/gateways.md'), 'utf8').matchAll(/^```(nginx|caddy|lua|haproxy|haproxy-servers)\n(.*?)^```/gms)].map(([, name, text]) => [name, text]));
 
 const listen = (server, port = 0) => new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server.address().port)));
 const freePort = async () => {
@@ -97,10 +97,13 @@ const commands = {
 		return ['haproxy', '-db', '-f', write('haproxy.cfg', placed(recipes.haproxy, port))];
 	},
 };
+// one that can make tokens, and one that is not there
+const beforeServers = (port) => ['haproxy', '-db', '-f', write('servers.cfg', `defaults\n mode http\n timeout connect 1s\n timeout client 30s\n timeout server 30s\n${
+	recipes['haproxy-servers'].replace('bind :8081', `bind 127.0.0.1:${port}`).replace('10.0.0.1:8080', `127.0.0.1:${wayPort}`).replace('10.0.0.2:8080', '127.0.0.1:1')}`)];
 
 const running = [];
-async function startGateway(name) {
-	const port = await freePort(), command = commands[name](port), log = { text: '' };
+async function startGateway(name, composed = commands[name]) {
+	const port = await freePort(), command = composed(port), log = { text: '' };
 	const child = spawn(command[0], command.slice(1), { env: { ...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir }, stdio: ['ignore', 'pipe', 'pipe'] });
 	for (const out of [child.stdout, child.stderr]) out.on('data', (data) => (log.text += data));
 	const gateway = { name, child, at: `http://127.0.0.1:${port}`, log };
@@ -247,6 +250,23 @@ try {
 	}
 	for (const gateway of there) await check(gateway);
 
+	if (installed('haproxy')) {
+		const { at } = await startGateway('haproxy', beforeServers);
+		const isUp = async () => (await send('GET', '/health', {}, undefined, at)).status === 200;
+		await test('haproxy before servers: asks the one that can make tokens, and none while there is none', async () => {
+			await poll('it has looked', 15000, isUp);
+			for (let i = 0; i < 10; i++) assertStatus(await send('GET', '/api/admin/api-tokens', key(env.ADMIN_TOKEN), undefined, at), 200);
+			const back = await setSystem('default_transaction_read_only', 'on');
+			try {
+				await poll('it has noticed', 15000, async () => (await send('GET', '/health', {}, undefined, at)).status === 503);
+				assertStatus(await send('GET', '/health'), 200);
+			} finally {
+				await back();
+			}
+			await poll('it is back', 15000, isUp);
+		});
+	}
+
 	// The authority's own 503: its database is gone.  All gateways at once, since PostgREST waits long before it tries again.
 	const socket = path.join(env.PGHOST, `.s.PGSQL.${env.PGPORT}`);
 	await sql('SELECT 1');
@@ -258,6 +278,7 @@ try {
 			await test(`${name}: the authority is without its database: its 503 with Retry-After`, async () => assertLater(at, 503, (await send('GET', '/auth', key(good))).header('Retry-After')));
 	} finally {
 		renameSync(`${socket}.away`, socket);
+		await poll('the authority is back', 60000, async () => (await send('GET', '/health')).status === 200);
 	}
 	for (const { name, at } of there)
 		await test(`${name}: it works again, and a deleted token is refused by the next request`, async () => {
