@@ -156,8 +156,9 @@ for (const [name] of functions.filter(([f]) => !REST.has(f)))
 			await call(name, { token: 'x' }, JSON_TYPE), await call(name, { name: 'x' }, JSON_TYPE), await call(name, { secrets: ['x'] }, JSON_TYPE),
 			await call(name, { older_than: '0s' }, JSON_TYPE),
 		];
-		for (const answer of asked)
-			assert.ok([400, 401, 403, 404, 405].includes(answer.status) || (name.startsWith('token_') && ofNobody(answer)), `${answer.head}\n${answer.text}`);
+		for (const [i, answer] of asked.entries())
+			// for HEAD PostgREST 12 runs no STABLE function: 200, and nothing told
+			assert.ok([400, 401, 403, 404, 405].includes(answer.status) || (i === 1 && answer.status === 200 && answer.bytes.length === 0) || (name.startsWith('token_') && ofNobody(answer)), `${answer.head}\n${answer.text}`);
 		assert.ok(asked.every((answer) => !/\.v2_/.test(answer.text)));
 	}));
 
