@@ -57,7 +57,8 @@ compute_time(const Interval *age)
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 				 errmsg("older_than must be between 0 and %d years", MAX_YEARS),
-				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(age))))));
+				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(age)))),
+				 errhint("Give an age such as '90 days'.")));
 	return time;
 }
 
