@@ -20,7 +20,6 @@
 #include "access/skey.h"
 #include "access/tableam.h"
 #include "catalog/namespace.h"
-#include "catalog/pg_am.h"
 #include "catalog/pg_collation.h"
 #include "catalog/pg_opfamily.h"
 #include "miscadmin.h"
@@ -148,7 +147,7 @@ serves(Relation index, AttrNumber column)
 {
 	bool		is_digest = column == UT_COLUMN_VERIFIER;
 
-	return index->rd_rel->relam == BTREE_AM_OID && is_usable(index->rd_index, column) &&
+	return is_usable(index->rd_index, column) &&
 		index->rd_opfamily[0] == (is_digest ? BYTEA_BTREE_FAM_OID : TEXT_BTREE_FAM_OID) &&
 		index->rd_indcollation[0] == (is_digest ? InvalidOid : C_COLLATION_OID) &&
 		holds_all(index, is_digest);
@@ -241,6 +240,21 @@ lock_known(UtBy by)
 }
 
 /*
+ * On a standby a lock on the table does not keep an index from being dropped
+ * concurrently, and one that is to go gets no new rows: then it must not be used
+ * with a snapshot that shows them.
+ */
+static bool
+take_snapshot(UtLatest *latest)
+{
+	latest->snapshot = RegisterSnapshot(GetLatestSnapshot());
+	AcceptInvalidationMessages();
+	if (known.as_of != changes)
+		UnregisterSnapshot(latest->snapshot);
+	return known.as_of == changes;
+}
+
+/*
  * A lock that turned out to be none of ours is kept to the end of the
  * transaction too: whoever removed what it was on has ended.
  */
@@ -250,7 +264,7 @@ ut_latest_open(UtLatest *latest, UtBy by)
 	memset(latest, 0, sizeof(UtLatest));
 	latest->context = CurrentMemoryContext;
 	ut_version_check();
-	while (!lock_known(by))
+	while (!lock_known(by) || !take_snapshot(latest))
 		CHECK_FOR_INTERRUPTS();
 	for (int i = 0; i < UT_LOOKUPS; i++)
 	{
@@ -263,7 +277,6 @@ ut_latest_open(UtLatest *latest, UtBy by)
 		latest->lookups[UT_TABLE_TOKEN].index_oid = known.verifier_index;
 		latest->lookups[UT_TABLE_TOKEN].column = UT_COLUMN_VERIFIER;
 	}
-	latest->snapshot = RegisterSnapshot(GetLatestSnapshot());
 }
 
 static void
