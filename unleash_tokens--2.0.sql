@@ -599,7 +599,8 @@ BEGIN
 
 	reach := format('%I = ANY ((SELECT unleash_tokens.token_projects())::text[])', project_column);
 	IF environment_column IS NOT NULL THEN
-		reach := reach || format(' AND ((SELECT unleash_tokens.token_environment()) = ''*'' OR %I = (SELECT unleash_tokens.token_environment()))', environment_column);
+		-- a row that names none is of none, also for a token of all
+		reach := reach || format(' AND %1$I IS NOT NULL AND ((SELECT unleash_tokens.token_environment()) = ''*'' OR %1$I = (SELECT unleash_tokens.token_environment()))', environment_column);
 	END IF;
 	FOREACH statement IN ARRAY ARRAY[
 		format('ALTER TABLE %s ENABLE ROW LEVEL SECURITY', target),

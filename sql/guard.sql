@@ -224,6 +224,48 @@ BEGIN; CALL as_login('REVOKE guard_writer FROM guard_login', 'SELECT'); ROLLBACK
 BEGIN; CALL as_login('ALTER ROLE guard_writer NOINHERIT', 'SELECT'); ROLLBACK;
 BEGIN; CALL as_login('SELECT', 'SELECT'); ROLLBACK;
 
+-- As PostgREST calls it: the token is in the headers, and goes from there; refusals are errors of PostgREST's own.
+CREATE FUNCTION try_headers(headers text) RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+	detail text;
+BEGIN
+	PERFORM set_config('request.headers', headers, true);
+	PERFORM unleash_tokens.guard();
+	RETURN concat_ws(' | ', who(), replace(current_setting('request.headers'), secret('red'), 'THE SECRET'));
+EXCEPTION WHEN OTHERS THEN
+	GET STACKED DIAGNOSTICS detail = PG_EXCEPTION_DETAIL;
+	RETURN concat_ws(' | ', SQLSTATE, SQLERRM, detail);
+END $$;
+CREATE FUNCTION headers(VARIADIC names text[]) RETURNS text LANGUAGE sql AS $$ SELECT jsonb_object_agg(n, secret('red'))::text FROM unnest(names) AS n $$;
+SET SESSION AUTHORIZATION guard_login;
+BEGIN; SELECT try_headers(headers('apikey')); ROLLBACK;
+BEGIN; SELECT try_headers(headers('x-api-key', 'authorization', 'apikey', 'other')); ROLLBACK;
+BEGIN; SELECT try_headers('{}'); ROLLBACK;
+BEGIN; SELECT try_headers('{"apikey": ""}'); ROLLBACK;
+BEGIN; SELECT try_headers(''); ROLLBACK;
+BEGIN; SELECT try_headers('{'); ROLLBACK;
+BEGIN; SELECT try_headers('{"apikey": "nonsense"}'); ROLLBACK;
+BEGIN; SELECT try_headers('{"apikey": 5}'); ROLLBACK;
+BEGIN; SELECT try_headers(jsonb_set(headers('apikey')::jsonb, '{x-api-key}', '"other"')::text); ROLLBACK;
+BEGIN; SELECT try_headers(jsonb_set(headers('apikey')::jsonb, '{authorization}', '"Bearer a.b.c"')::text); ROLLBACK;
+BEGIN; SELECT try_headers('{"authorization": "bearer  a.b.c"}'); ROLLBACK;
+BEGIN; SET LOCAL application_name = 'PostgREST 11.2.2'; SELECT try_headers('{}'); ROLLBACK;
+BEGIN; SET LOCAL application_name = 'PostgREST 16.1'; SELECT try_headers('{}'); ROLLBACK;
+SET unleash_tokens.guard_missing = 'anonymous';
+RESET SESSION AUTHORIZATION;
+-- who sets these decides who gets in
+SET unleash_tokens.guard_headers = 'X-Token';
+BEGIN; SELECT try_headers(headers('apikey')); ROLLBACK;
+BEGIN; SELECT try_headers(headers('x-token')); ROLLBACK;
+SET unleash_tokens.guard_headers = 'a b';
+SET unleash_tokens.guard_headers = '';
+RESET unleash_tokens.guard_headers;
+SET unleash_tokens.guard_missing = 'anonymous';
+BEGIN; SELECT try_headers('{"authorization": "Bearer a.b.c", "other": "x"}') ~ '^f '; ROLLBACK;
+BEGIN; SELECT try_headers('{"apikey": "nonsense"}'); ROLLBACK;
+RESET unleash_tokens.guard_missing;
+DROP FUNCTION try_headers(text), headers(text[]);
+
 -- Projects and environments of these rows are renamed and removed with the registry.
 SELECT unleash_tokens.set_guard_role('client', 'guard_any', 'production', 'blue');
 UPDATE unleash_tokens.project SET id = 'navy' WHERE id = 'blue';

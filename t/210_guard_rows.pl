@@ -1,0 +1,152 @@
+
+# Copyright (c) 2026, unleash_tokens contributors
+
+# A token sees and writes exactly the rows of its projects and its environment, whichever way it goes to them: the answers are
+# compared with those of a model that knows nothing of policies.
+
+use strict;
+use warnings FATAL => 'all';
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils;
+use Test::More;
+
+my $node = PostgreSQL::Test::Cluster->new('main');
+$node->init;
+$node->append_conf('postgresql.conf', "shared_preload_libraries = 'unleash_tokens'\nlog_statement = none");
+$node->start;
+$node->safe_psql('postgres', q{
+	CREATE EXTENSION unleash_tokens CASCADE;
+	CREATE ROLE web LOGIN NOINHERIT;
+	CREATE ROLE web_user ROLE web;
+	CREATE ROLE web_admin ROLE web;
+	GRANT USAGE ON SCHEMA unleash_tokens TO web;
+	INSERT INTO unleash_tokens.project VALUES ('a'), ('b'), ('c');
+	CREATE TABLE note (id int PRIMARY KEY, project text, environment text, body text DEFAULT 'old', UNIQUE (id, project, environment));
+	CREATE TABLE remark (note int, project text, environment text, FOREIGN KEY (note, project, environment) REFERENCES note (id, project, environment) ON DELETE CASCADE ON UPDATE CASCADE);
+	INSERT INTO note SELECT row_number() OVER (), p, e FROM unnest(ARRAY['a', 'b', 'c', 'default', 'ghost', '*', 'A', NULL]) AS p, unnest(ARRAY['development', 'production', 'nowhere', '*', NULL]) AS e;
+	INSERT INTO remark SELECT id, project, environment FROM note;
+	SELECT unleash_tokens.set_guard_role('*', 'web_user'), unleash_tokens.set_guard_role('admin', 'web_admin');
+	SELECT unleash_tokens.protect('note', 'project', 'environment', false);
+	SELECT unleash_tokens.protect('remark', 'project', 'environment', false);
+	CREATE VIEW owned AS SELECT * FROM note;
+	ALTER VIEW owned OWNER TO web_user;
+	CREATE VIEW invoker WITH (security_invoker) AS SELECT * FROM note;
+	CREATE FUNCTION listed() RETURNS SETOF note LANGUAGE sql STABLE AS 'SELECT * FROM public.note';
+	CREATE FUNCTION listed_volatile() RETURNS SETOF note LANGUAGE plpgsql AS 'BEGIN RETURN QUERY SELECT * FROM public.note; END';
+	GRANT SELECT, INSERT, UPDATE, DELETE ON note, remark TO web_user, web_admin;
+	GRANT SELECT ON owned, invoker TO web_user, web_admin});
+
+# The rows as they are stored, and what the model says of them: nothing here asks the database.
+my %row = map { my @f = split /\|/, $_, -1; $f[0] => { project => $f[1], environment => $f[2] } }
+  split /\n/, $node->safe_psql('postgres', q{SELECT id, coalesce(project, 'NULL'), coalesce(environment, 'NULL') FROM note});
+my @registered = qw(a b c default);
+
+sub reaches
+{
+	my ($token, $row) = @_;
+	my @projects = $token->{projects} eq '*' ? @registered : split /,/, $token->{projects};
+	return (grep { $_ eq $row->{project} } @projects) && $row->{environment} ne 'NULL'
+	  && ($token->{type} eq 'admin' || $row->{environment} eq $token->{environment});
+}
+
+my @tokens = ({ type => 'admin', projects => '*', environment => '*' });
+foreach my $type (qw(client backend frontend))
+{
+	foreach my $projects ('a', 'b,c', 'default', '*')
+	{
+		push @tokens, { type => $type, projects => $projects, environment => $_ } foreach (qw(development production));
+	}
+}
+
+my $cells = 0;
+foreach my $token (@tokens)
+{
+	my $name = "$token->{type} of $token->{projects} in $token->{environment}";
+	my $body = $token->{type} eq 'admin' ? q{{"type": "admin", "tokenName": "t"}}
+	  : sprintf q{{"type": "%s", "tokenName": "t", "environment": "%s", "projects": [%s]}}, $token->{type}, $token->{environment}, join ',', map { qq{"$_"} } split /,/, $token->{projects};
+	my $secret = $node->safe_psql('postgres', "SELECT unleash_tokens.create_api_token('$body') ->> 'secret'");
+	my @visible = sort { $a <=> $b } grep { reaches($token, $row{$_}) } keys %row;
+	my @hidden = grep { !reaches($token, $row{$_}) } keys %row;
+	my $ids = join ',', @visible;
+	my $n = @visible;
+	my (@sql, @expected);
+	my $expect = sub { my ($what, $sql, $expected) = @_; push @sql, "SAVEPOINT s; $sql; ROLLBACK TO s; \\echo end"; push @expected, [ $what, $expected ]; };
+	foreach my $from ('note', 'owned', 'invoker', 'listed()', 'listed_volatile()')
+	{
+		$expect->("SELECT FROM $from", "SELECT string_agg(id::text, ',' ORDER BY id) FROM $from", $ids);
+		$expect->("count of $from", "SELECT count(*) FROM $from", $n);
+		$expect->("a hidden row of $from", "SELECT count(*) FROM $from WHERE id = $hidden[0]", 0);
+	}
+	$expect->('remarks', "SELECT string_agg(note::text, ',' ORDER BY note) FROM remark", $ids);
+	$expect->('a join', "SELECT string_agg(id::text, ',' ORDER BY id) FROM note JOIN remark ON note = id", $ids);
+	$expect->('COPY TO', 'COPY (SELECT id FROM note ORDER BY id) TO STDOUT', join "\n", @visible);
+	$expect->('COPY of the table', 'COPY note (id) TO STDOUT', join "\n", @visible);
+	$expect->('UPDATE', "UPDATE note SET body = 'new' RETURNING id", join "\n", @visible);
+	$expect->('DELETE', "DELETE FROM note RETURNING id", join "\n", @visible);
+	$expect->('MERGE', "MERGE INTO note AS n USING generate_series(1, 100) AS g ON n.id = g WHEN MATCHED THEN UPDATE SET body = 'merged'; SELECT count(*) FROM note WHERE body = 'merged'", $n);
+	$expect->('MERGE deletes', "MERGE INTO note AS n USING generate_series(1, 100) AS g ON n.id = g WHEN MATCHED THEN DELETE; SELECT count(*) FROM note", 0);
+	$expect->('TRUNCATE', 'TRUNCATE note CASCADE', 'ERROR');
+	# each place a row could go to
+	my %place = map { ("$_->{project}|$_->{environment}" => $_) } values %row;
+	foreach my $place (map { $place{$_} } sort keys %place)
+	{
+		my ($project, $environment) = map { $_ eq 'NULL' ? 'NULL' : "'$_'" } @$place{qw(project environment)};
+		my $may = reaches($token, $place);
+		my $values = "(1000, $project, $environment)";
+		$expect->("INSERT $project $environment", "INSERT INTO note VALUES $values RETURNING id", $may ? 1000 : 'ERROR');
+		$expect->("INSERT SELECT $project $environment", "INSERT INTO note SELECT 1000 + g, $project, $environment FROM generate_series(1, 2) AS g RETURNING id", $may ? "1001\n1002" : 'ERROR');
+		$expect->("ON CONFLICT DO NOTHING $project $environment", "INSERT INTO note VALUES $values ON CONFLICT DO NOTHING RETURNING id", $may ? 1000 : 'ERROR');
+		$expect->("MERGE INSERT $project $environment", "MERGE INTO note AS n USING (VALUES $values) AS v (id, p, e) ON n.id = v.id WHEN NOT MATCHED THEN INSERT VALUES (v.id, v.p, v.e); SELECT count(*) FROM note WHERE id = 1000", $may ? 1 : 'ERROR');
+		$expect->("UPDATE to $project $environment", "UPDATE note SET project = $project, environment = $environment WHERE id = $visible[0] RETURNING 1", $may ? 1 : 'ERROR') if $n > 0;
+	}
+	foreach my $id (sort { $a <=> $b } keys %row)
+	{
+		my $may = reaches($token, $row{$id});
+		my ($project, $environment) = map { $_ eq 'NULL' ? 'NULL' : "'$_'" } @{ $row{$id} }{qw(project environment)};
+		$expect->("ON CONFLICT DO UPDATE of $id", "INSERT INTO note VALUES ($id, $project, $environment) ON CONFLICT (id) DO UPDATE SET body = 'taken' RETURNING body", $may ? 'taken' : 'ERROR');
+		$expect->("a remark on $id", "INSERT INTO remark VALUES ($id, $project, $environment) RETURNING note", $may ? $id : 'ERROR');
+	}
+	my ($code, $out, $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret') IS NOT NULL;\n\\echo end\n" . join("\n", @sql) . "\nROLLBACK;\n",
+		extra_params => [ '-U', 'web', '-v', 'ON_ERROR_ROLLBACK=off' ], on_error_stop => 0);
+	my @said = split /^end\n?/m, $out, -1;
+	shift @said;    # of guard() itself
+	my $wrong = '';
+	for my $i (0 .. $#expected)
+	{
+		my ($what, $expected) = @{ $expected[$i] };
+		my $got = $said[$i] // 'nothing';
+		chomp $got;
+		# a refused statement says nothing on standard output, and takes what follows it along
+		my $right = $expected eq 'ERROR' ? $got eq '' : join(',', sort split /\n/, $got) eq join(',', sort split /\n/, $expected);
+		$wrong .= "$what: '$got' and not '$expected'\n" if !$right;
+		$cells++;
+	}
+	is($wrong, '', "$name: $n rows");
+	is(scalar(grep { !/row-level security|permission denied|current transaction is aborted|violates (foreign key|not-null)/ } grep { /ERROR/ } split /\n/, $err), 0, '... and no other error');
+}
+diag("figure: $cells cells");
+cmp_ok($cells, '>', 5000, 'many cells');
+is($node->safe_psql('postgres', 'SELECT count(*), count(*) FILTER (WHERE body = $$old$$) FROM note'), '40|40', 'nothing was kept');
+
+# COPY FROM is not to be had under row security, for anyone it binds
+my $secret = $node->safe_psql('postgres', q{SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "copy", "projects": ["a"]}') ->> 'secret'});
+my ($code, $out, $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret');\nCOPY note FROM STDIN;\n2000\ta\tdevelopment\tx\n\\.\nCOMMIT;", extra_params => [ '-U', 'web' ], on_error_stop => 0);
+like($err, qr/COPY FROM not supported with row-level security/, 'COPY FROM is refused');
+
+# a column whose collation takes different texts for equal would widen a scope
+SKIP:
+{
+	skip 'no ICU', 1 if $node->safe_psql('postgres', q{SELECT count(*) FROM pg_collation WHERE collprovider = 'i'}) == 0;
+	$node->safe_psql('postgres', q{CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE TABLE loose (project text COLLATE loose)});
+	($code, $out, $err) = $node->psql('postgres', q{SELECT unleash_tokens.protect('loose')});
+	like($err, qr/column project has a collation that takes different texts for equal/, 'protect() refuses such a column');
+}
+
+# the registry decides what a token of all projects sees, and a renamed project is another one
+$node->safe_psql('postgres', q{INSERT INTO unleash_tokens.project VALUES ('ghost')});
+$secret = $node->safe_psql('postgres', q{SELECT unleash_tokens.create_api_token('{"type": "admin", "tokenName": "all"}') ->> 'secret'});
+is(($node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret') IS NOT NULL; SELECT count(*) FROM note WHERE project = 'ghost'", extra_params => [ '-U', 'web' ]))[1], "t\n4", 'a project that is registered now is seen by tokens of all');
+
+$node->stop;
+done_testing();
