@@ -51,9 +51,7 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 		CHECK_FOR_INTERRUPTS();
 		ut_store_expect(attempts++ < MAX_ATTEMPTS, true);
 		*secret = ut_mint_secret(token);
-	} while (!ut_store_insert(token, actor->name));
-
-	report("api-token-created", NULL, token, actor);
+	} while (!ut_store_insert(token, actor, ut_answer_event_data(token)));
 	return true;
 }
 

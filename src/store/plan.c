@@ -62,12 +62,15 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_COUNT] = {
 		"SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token LIMIT $1) AS t",
 	1, {INT8OID}},
+	/* one statement for both rows: starting and ending one costs as much as a row */
 	[UT_PLAN_INSERT] = {
-		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
+		"WITH t AS (INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
 		"environment, all_projects, created_at, expires_at, created_by) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING",
-		9, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TEXTOID}, true},
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING RETURNING selector, token_name) "
+		"INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, actor_selector, data) "
+		"SELECT 'api-token-created', t.selector, t.token_name, $9, $10, $11 FROM t",
+		11, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID}, true},
 	[UT_PLAN_INSERT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",

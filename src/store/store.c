@@ -118,10 +118,10 @@ ut_store_is_below(int limit)
 }
 
 bool
-ut_store_insert(const UtToken *token, const char *created_by)
+ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data)
 {
-	Datum		values[9];
-	char		nulls[] = "         ";
+	Datum		values[11];
+	char		nulls[] = "           ";
 	bool		inserted;
 
 	values[0] = CStringGetTextDatum(token->selector);
@@ -132,7 +132,9 @@ ut_store_insert(const UtToken *token, const char *created_by)
 	values[5] = BoolGetDatum(token->scope.all);
 	values[6] = TimestampTzGetDatum(token->created_at);
 	values[7] = ut_row_time(token->expires_at, &nulls[7]);
-	values[8] = CStringGetTextDatum(created_by);
+	values[8] = CStringGetTextDatum(actor->name);
+	values[9] = ut_row_text(actor->selector, &nulls[9]);
+	values[10] = JsonbPGetDatum(data);
 
 	ut_store_open();
 	inserted = ut_store_run(UT_PLAN_INSERT, values, nulls, UT_VIEW_USUAL) > 0;

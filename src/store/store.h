@@ -42,8 +42,11 @@ extern int	ut_store_lock_projects(const UtScope *scope);
  */
 extern bool ut_store_is_below(int limit);
 
-/* Write a token and its scope.  False, and nothing done, when the selector is taken. */
-extern bool ut_store_insert(const UtToken *token, const char *created_by);
+/*
+ * Write a token, its scope and the event of its making with that data.  False,
+ * and nothing done, when the selector is taken.
+ */
+extern bool ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data);
 
 /* Write an event; data and pre_data may be NULL. */
 extern void ut_store_add_event(const char *type, const UtToken *token,
