@@ -78,5 +78,16 @@ foreach my $level ('read committed', 'repeatable read', 'serializable')
 		"$level: all of them validate");
 }
 
+# Without the library preloaded a session does not know the setting before it has loaded the library.
+my $plain = PostgreSQL::Test::Cluster->new('plain');
+$plain->init;
+$plain->start;
+my ($status, undef, $said) = $plain->psql('postgres', 'ALTER SYSTEM SET unleash_tokens.max_tokens = 7');
+like($said, qr/unrecognized configuration parameter/, 'ALTER SYSTEM in a session without the library: refused by the server');
+$plain->safe_psql('postgres', "LOAD 'unleash_tokens'; ALTER SYSTEM SET unleash_tokens.max_tokens = 7");
+$plain->reload;
+ok($plain->poll_query_until('postgres', q{SELECT current_setting('unleash_tokens.max_tokens', true)}, '7'), '... after LOAD it counts');
+$plain->stop;
+
 $node->stop;
 done_testing();

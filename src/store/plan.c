@@ -124,10 +124,14 @@ static const Statement statements[UT_PLANS] = {
 		"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u",
 		9, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 	BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}, true},
+	/* a unique index that is not valid keeps nothing out */
 	[UT_PLAN_IMPORT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
 		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "
-		"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS u "
+		"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS u (selector, verifier, "
+		"token_name, type, environment, all_projects, by_verifier, created_at, expires_at, seen_at, alias) "
+		"WHERE NOT (u.by_verifier AND EXISTS (SELECT FROM unleash_tokens.api_token AS t "
+		"WHERE t.by_verifier AND t.verifier = u.verifier)) "
 		"ON CONFLICT DO NOTHING RETURNING selector",
 		12, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
