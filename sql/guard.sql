@@ -41,6 +41,10 @@ SELECT unleash_tokens.set_guard_role('*', 'guard_any');
 SELECT unleash_tokens.set_guard_role('client', 'guard_writer', 'production');
 SELECT unleash_tokens.set_guard_role('client', 'guard_any', project => 'red');
 SELECT unleash_tokens.set_guard_role(NULL, 'guard_writer', 'production', 'blue');
+-- the type counts more than the other two together, and a project of several is none
+SELECT unleash_tokens.set_guard_role('backend', 'guard_reader');
+SELECT unleash_tokens.set_guard_role('client', 'guard_any', 'production', 'red');
+SELECT unleash_tokens.set_guard_role(NULL, 'guard_any', 'production', 'red');
 SELECT * FROM unleash_tokens.guard_role ORDER BY type, environment, project;
 SET SESSION AUTHORIZATION guard_login;
 BEGIN; SELECT unleash_tokens.guard(secret('red')) - 'selector' AS guard; SELECT who(); COMMIT;
@@ -50,8 +54,8 @@ BEGIN; SELECT unleash_tokens.guard(secret('all')) - 'selector' AS guard; SELECT 
 BEGIN; SELECT unleash_tokens.guard(secret('root')) - 'selector' AS guard; SELECT who(); COMMIT;
 SELECT who();
 RESET SESSION AUTHORIZATION;
-SELECT unleash_tokens.drop_guard_role('client', project => 'red'), unleash_tokens.drop_guard_role('client', project => 'red'),
-	unleash_tokens.drop_guard_role(NULL, 'production', 'blue'), unleash_tokens.drop_guard_role('client', 'production');
+SELECT unleash_tokens.drop_guard_role('client', 'production', 'red'), unleash_tokens.drop_guard_role('client', project => 'red'), unleash_tokens.drop_guard_role('client', project => 'red'),
+	unleash_tokens.drop_guard_role('backend'), unleash_tokens.drop_guard_role(NULL, 'production', 'red'), unleash_tokens.drop_guard_role(NULL, 'production', 'blue'), unleash_tokens.drop_guard_role('client', 'production');
 SELECT unleash_tokens.set_guard_role('client', 'guard_writer');
 SELECT unleash_tokens.set_guard_role('edge', 'guard_writer');
 SELECT unleash_tokens.set_guard_role('client', NULL);
