@@ -15,7 +15,7 @@
 
 static char *const all[] = {"*"};
 
-char *const *
+char	   *const *
 ut_scope_projects(const UtScope *scope, int *count)
 {
 	*count = scope->all ? 1 : scope->count;

@@ -180,7 +180,7 @@ raise_problem(const UtProblem *problem)
 	StringInfoData body;
 	StringInfoData headers;
 
-	if (version != NULL && strncmp(version, "PostgREST ", 10) == 0 && atoi(version + 10) < 12)
+	if (version != NULL && strncmp(version, "PostgREST ", 10) == 0 && strtol(version + 10, NULL, 10) < 12)
 		raise_status(kind, problem);
 	initStringInfo(&body);
 	add_member(&body, "code", kind->name);

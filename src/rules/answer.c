@@ -148,7 +148,7 @@ push_text(JsonbParseState **state, const char *key, const char *text)
 	JsonbValue	null = {.type = jbvNull};
 
 	push_string(state, WJB_KEY, key);
-	if (text != NULL)
+	if (text)
 		push_string(state, WJB_VALUE, text);
 	else
 		pushJsonbValue(state, WJB_VALUE, &null);
@@ -203,7 +203,7 @@ ut_answer_validation(const UtToken *token)
 static JsonbValue *
 push_token(JsonbParseState **state, const UtToken *token, const char *secret)
 {
-	JsonbValue	secure = {.type = jbvBool, .val.boolean = true};
+	JsonbValue	secure = {.type = jbvBool,.val.boolean = true};
 
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_text(state, "type", ut_token_type_names[token->type]);

@@ -66,12 +66,11 @@ read_elements(Jsonb *body, UtIncoming *incoming, UtProblem *problem)
 {
 	JsonbIterator *iterator = JsonbIteratorInit(&body->root);
 	JsonbValue	element;
-	JsonbIteratorToken place;
 	UtCreate	create;
 	int			index = 0;
 
 	(void) JsonbIteratorNext(&iterator, &element, true);
-	while ((place = JsonbIteratorNext(&iterator, &element, true)) == WJB_ELEM)
+	while (JsonbIteratorNext(&iterator, &element, true) == WJB_ELEM)
 	{
 		CHECK_FOR_INTERRUPTS();
 		if (!ut_request_create(JsonbValueToJsonb(&element), &create, problem))
@@ -115,8 +114,10 @@ lock_environments(const UtIncoming *incoming, int count, UtProblem *problem)
 
 	for (int i = 0; i < count; i++)
 	{
-		if (incoming[i].token.environment != NULL)
-			wanted[distinct++] = (Wanted) {incoming[i].token.environment, i};
+		if (incoming[i].token.environment == NULL)
+			continue;
+		wanted[distinct].name = incoming[i].token.environment;
+		wanted[distinct++].index = i;
 	}
 	distinct = sort_wanted(wanted, distinct);
 	for (int i = 0; i < distinct; i++)
@@ -142,7 +143,10 @@ lock_projects(const UtIncoming *incoming, int count, UtProblem *problem)
 	for (int i = 0; i < count; i++)
 	{
 		for (int j = 0; j < incoming[i].token.scope.count; j++)
-			wanted[distinct++] = (Wanted) {incoming[i].token.scope.ids[j], i};
+		{
+			wanted[distinct].name = incoming[i].token.scope.ids[j];
+			wanted[distinct++].index = i;
+		}
 	}
 	if (distinct == 0)
 		return true;

@@ -118,7 +118,7 @@ static Jsonb *
 with_token_name(Jsonb *body)
 {
 	JsonbValue *name = ut_field_find(body, "username");
-	JsonbValue	key = {.type = jbvString, .val.string = {.len = 9, .val = "tokenName"}};
+	JsonbValue	key = {.type = jbvString,.val.string = {.len = 9,.val = "tokenName"}};
 	JsonbParseState *state = NULL;
 	Jsonb	   *renamed;
 

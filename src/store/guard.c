@@ -111,7 +111,8 @@ ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
 	ut_version_check();
 	relation = table_open(find_relation("guard_role"), AccessShareLock);
 	index = find_relation("guard_role_key");
-	LockRelationOid(index, AccessShareLock);	/* as latest.h says: locks first, then the snapshot */
+	LockRelationOid(index, AccessShareLock);	/* as latest.h says: locks
+												 * first, then the snapshot */
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	found->role = NULL;
 	for (int left_out = 0; left_out < 1 << GUARD_CHOICES && found->role == NULL; left_out++)

@@ -319,7 +319,7 @@ void
 ut_store_visit_rows(UtPlan plan, Datum *values, Snapshot snapshot, UtRowVisitor visitor, void *arg)
 {
 	Receiver	receiver = {{receive_row, start_receiving, end_receiving, end_receiving, DestNone}, visitor, arg};
-	SPIExecuteOptions options = {.read_only = true, .dest = &receiver.base};
+	SPIExecuteOptions options = {.read_only = true,.dest = &receiver.base};
 	bool		usual = enable_seqscan;
 	int			result;
 

@@ -196,7 +196,7 @@ keep_found(TupleTableSlot *row, void *arg)
 static void
 find_many(UtPlan plan, Datum keys, bool *found, UtToken *tokens)
 {
-	Finding		finding = {.context = CurrentMemoryContext, .found = found, .tokens = tokens};
+	Finding		finding = {.context = CurrentMemoryContext,.found = found,.tokens = tokens};
 
 	ut_store_open();
 	ut_latest_open(&finding.latest, UT_BY_STATEMENT);
@@ -264,7 +264,7 @@ void
 ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
 {
 	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
-	Finding		finding = {.context = CurrentMemoryContext, .keep = keep, .visitor = visitor, .arg = arg};
+	Finding		finding = {.context = CurrentMemoryContext,.keep = keep,.visitor = visitor,.arg = arg};
 
 	ut_store_open();
 	if (!keep)

@@ -151,7 +151,8 @@ ut_store_restore(TriggerData *trigger)
 
 	/*
 	 * statements of their own, so that each one sees who used the row
-	 * meanwhile; what is still there in the end was kept by somebody's trigger
+	 * meanwhile; what is still there in the end was kept by somebody's
+	 * trigger
 	 */
 	if (restorer->lock != UT_PLANS &&
 		ut_store_run(restorer->lock, &row, NULL, UT_VIEW_USUAL) > 0 &&

@@ -153,7 +153,7 @@ ut_row_write_validation(const UtToken *token, Datum *values, bool *nulls)
 	nulls[5] = token->expires_at == UT_TIME_UNSET;
 }
 
-char **
+char	  **
 ut_row_read_selectors(SPITupleTable *table, int count, MemoryContext context)
 {
 	MemoryContext before = MemoryContextSwitchTo(context);

@@ -19,7 +19,8 @@ typedef enum UtOutcome
 {
 	UT_RUN_DONE,				/* nothing is left that could be written */
 	UT_RUN_MORE,				/* its time was over, or it was told to stop */
-	UT_RUN_FAILED				/* an error, or nothing at all could be written */
+	UT_RUN_FAILED				/* an error, or nothing at all could be
+								 * written */
 } UtOutcome;
 
 /*

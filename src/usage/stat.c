@@ -23,17 +23,17 @@
 
 /* Each byte that is not ASCII as \xHH: for a text of an encoding that is not known. */
 static char *
-escape(const char *text)
+escape(const char *bytes)
 {
 	StringInfoData escaped;
 
 	initStringInfo(&escaped);
-	for (; *text != '\0'; text++)
+	for (; *bytes != '\0'; bytes++)
 	{
-		if (IS_HIGHBIT_SET(*text))
-			appendStringInfo(&escaped, "\\x%02X", (unsigned char) *text);
+		if (IS_HIGHBIT_SET(*bytes))
+			appendStringInfo(&escaped, "\\x%02X", (unsigned char) *bytes);
 		else
-			appendStringInfoChar(&escaped, *text);
+			appendStringInfoChar(&escaped, *bytes);
 	}
 	return escaped.data;
 }

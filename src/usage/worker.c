@@ -53,7 +53,8 @@
 								 * half of the memory */
 #define LIFETIME_MS 2000		/* no batch begins after it */
 #define BATCH_MS 2000			/* then a batch is cancelled */
-#define STOPPED_REST_MS 1000	/* who stops a worker wants a moment without one */
+#define STOPPED_REST_MS 1000	/* who stops a worker wants a moment without
+								 * one */
 
 /* One run of one worker. */
 typedef struct Run
@@ -265,7 +266,8 @@ begin(Oid database)
 	set_worker_setting("search_path", "pg_catalog, pg_temp");
 	set_worker_setting("lock_timeout", "500ms");
 	set_worker_setting("synchronous_commit", "off");
-	set_worker_setting("row_security", "off");	/* an error where it would hide rows */
+	set_worker_setting("row_security", "off");	/* an error where it would
+												 * hide rows */
 	/* whatever the database's defaults are */
 	set_worker_setting("default_transaction_read_only", "off");
 	set_worker_setting("default_transaction_isolation", "read committed");
