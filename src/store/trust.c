@@ -80,8 +80,8 @@ check_owner(Relation table, Oid role)
 			 errhint("Give the table to role \"%s\".", GetUserNameFromId(role, false))));
 }
 
-void
-ut_store_check_trust(Relation table, Oid role)
+static void
+check_trust(Relation table, Oid role)
 {
 	check_owner(table, role);
 	for (int i = 0; table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
@@ -98,7 +98,7 @@ check_table(RangeVar *name)
 {
 	Relation	table = table_openrv(name, RowExclusiveLock);
 
-	ut_store_check_trust(table, GetUserId());
+	check_trust(table, GetUserId());
 	table_close(table, NoLock);
 }
 

@@ -13,19 +13,13 @@
 #define UT_STORE_TRUST_H
 
 #include "executor/spi.h"
-#include "utils/rel.h"
 
 /*
- * Error 42501 when writing a table as that role would run code as it of somebody
- * who may not act as it: the owner of the table, who can give it checks and
- * defaults, or of a trigger's function, put there by whoever has TRIGGER on the
- * table.  The table is locked by the caller, so that it stays true.
- */
-extern void ut_store_check_trust(Relation table, Oid role);
-
-/*
- * The same for what a kept plan is to write as the current user: locks its table,
- * and the one that a foreign key clears along with it, ROW EXCLUSIVE.
+ * Error 42501 when what a kept plan is to write as the current user would run
+ * code as it of somebody who may not act as it: the owner of the table, who can
+ * give it checks and defaults, or of a trigger's function, put there by whoever
+ * has TRIGGER on the table.  Locks the table, and the one that a foreign key
+ * clears along with it, ROW EXCLUSIVE, so that it stays true.
  */
 extern void ut_store_check_statement(SPIPlanPtr plan);
 
