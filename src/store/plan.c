@@ -62,7 +62,11 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_COUNT] = {
 		"SELECT count(*) FROM (SELECT FROM unleash_tokens.api_token LIMIT $1) AS t",
 	1, {INT8OID}},
-	/* one statement for both rows: starting and ending one costs as much as a row */
+
+	/*
+	 * one statement for both rows: starting and ending one costs as much as a
+	 * row
+	 */
 	[UT_PLAN_INSERT] = {
 		"WITH t AS (INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
 		"environment, all_projects, created_at, expires_at, created_by) "
