@@ -518,7 +518,7 @@ BEGIN
 
 	IF current_setting('request.path', true) = '/rpc/create_api_token' THEN
 		PERFORM set_config('response.status', '201', true), set_config('response.headers',
-			format('[{"Location":"/api/admin/api-tokens/%s"},{"Cache-Control":"no-store"}]', selector), true);
+			format('[{"Location":"../api_tokens?selector=eq.%s"},{"Cache-Control":"no-store"}]', selector), true);
 	END IF;
 	RETURN data || jsonb_build_object('secret', secret, 'secure', true);
 END
