@@ -102,23 +102,45 @@ check_table(RangeVar *name)
 	table_close(table, NoLock);
 }
 
+/* What a statement writes, and what the statements in its WITH do. */
+static void
+check_statement(Node *statement)
+{
+	RangeVar   *table = NULL;
+	WithClause *with = NULL;
+	ListCell   *cell;
+
+	if (IsA(statement, InsertStmt))
+	{
+		table = castNode(InsertStmt, statement)->relation;
+		with = castNode(InsertStmt, statement)->withClause;
+	}
+	else if (IsA(statement, UpdateStmt))
+	{
+		table = castNode(UpdateStmt, statement)->relation;
+		with = castNode(UpdateStmt, statement)->withClause;
+	}
+	else if (IsA(statement, DeleteStmt))
+	{
+		table = castNode(DeleteStmt, statement)->relation;
+		with = castNode(DeleteStmt, statement)->withClause;
+	}
+	else if (IsA(statement, SelectStmt))
+		with = castNode(SelectStmt, statement)->withClause;
+	foreach(cell, with == NULL ? NIL : with->ctes)
+		check_statement(lfirst_node(CommonTableExpr, cell)->ctequery);
+	if (table == NULL)
+		return;
+	check_table(table);
+	if (IsA(statement, DeleteStmt) && strcmp(table->relname, "api_token") == 0)
+		check_table(makeRangeVar(table->schemaname, "api_token_project", -1));
+}
+
 /* By the text, which a plan keeps whatever becomes of its tables. */
 void
 ut_store_check_statement(SPIPlanPtr plan)
 {
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
-	Node	   *statement = source->raw_parse_tree->stmt;
-	RangeVar   *table;
 
-	if (IsA(statement, InsertStmt))
-		table = castNode(InsertStmt, statement)->relation;
-	else if (IsA(statement, UpdateStmt))
-		table = castNode(UpdateStmt, statement)->relation;
-	else if (IsA(statement, DeleteStmt))
-		table = castNode(DeleteStmt, statement)->relation;
-	else
-		return;
-	check_table(table);
-	if (IsA(statement, DeleteStmt) && strcmp(table->relname, "api_token") == 0)
-		check_table(makeRangeVar(table->schemaname, "api_token_project", -1));
+	check_statement(source->raw_parse_tree->stmt);
 }
