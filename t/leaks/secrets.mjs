@@ -38,7 +38,7 @@ function add(map, secret, what) {
 
 export const know = (secret, what) => add(known, secret, what);
 export const unknown = (what) => know(randomKey(), what);
-export const plant = (where, upper) => add(planted, randomKey(upper), where);
+export const plant = (where) => add(planted, randomKey(), where);
 export const plantText = (text, where) => add(planted, text, where);
 export const secretCount = () => known.size;
 export const canaryCount = () => planted.size;
