@@ -40,7 +40,9 @@ for (const [what, change] of [
 		// it counts for new connections: PostgREST makes some when these are gone
 		const reconnect = async () => {
 			await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = :'db' AND pid <> pg_backend_pid()`, { db: env.PGDATABASE });
-			await poll('PostgREST is back', 20000, async () => (await send('GET', '/health')).status === 200);
+			// on each connection of its pool
+			await poll('PostgREST is back', 40000, async () =>
+				(await Promise.all(Array.from({ length: 20 }, () => send('GET', '/health')))).every((answer) => answer.status === 200));
 		};
 		await sql(`ALTER DATABASE ${env.PGDATABASE} SET default_transaction_read_only = on`);
 		await reconnect();
