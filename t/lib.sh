@@ -291,13 +291,16 @@ in_root() {
 	) 7>"$root.lock"
 }
 
-# test_in_root VERSION: the suites of SQL with another PostgreSQL, by the same bin/test.
+# test_in_root VERSION: the suites of SQL with another PostgreSQL, by the same bin/test; its logs outlive the root's memory.
 test_in_root() {
 	mkdir -p "$suite_dir"
 	get_root "$1" || skip_all "$why"
 	checkout_archive >"$suite_dir/checkout.tar"
 	run_part "$suite_dir/out" in_root "$root" 'tar -C "$1/src" -xf "$2"
-		exec chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root IN_TEST_ROOT=yes \
-			BUILD_OPTIONS="COPT=$4" PG_CONFIG="/usr/lib/postgresql/$3/bin/pg_config" bash /src/bin/test regress isolation tap' \
+		status=0
+		chroot "$1" env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root IN_TEST_ROOT=yes BUILD_OPTIONS="COPT=$4" \
+			PG_CONFIG="/usr/lib/postgresql/$3/bin/pg_config" bash /src/bin/test regress isolation tap || status=$?
+		cp "$1"/src/.test/*.log "${2%/*}"
+		exit $status' \
 		"$suite_dir/checkout.tar" "$1" "$warnings"
 }
