@@ -102,7 +102,14 @@ $node->safe_psql('copy', q{
 	CREATE TRIGGER slow BEFORE UPDATE ON unleash_tokens.api_token EXECUTE FUNCTION slow()});
 make_tokens($node, 5000, 'copy');
 is(validate($node, 1, 5000, 'copy'), 5000, 'many notes');
-isnt(worker_pid($node, 'copy'), '', 'of a database whose worker is slow');
+my $slow = worker_pid($node, 'copy');
+isnt($slow, '', 'of a database whose worker is slow');
+# gone, or at rest for a second
+my $ended = q{SELECT count(*) FILTER (WHERE state IS DISTINCT FROM 'idle' OR state_change > clock_timestamp() - interval '1 s') = 0
+	FROM pg_stat_activity WHERE pid = } . $slow;
+ok($node->poll_query_until('postgres', $ended), 'its batch ends');
+is($node->safe_psql('postgres', "SELECT count(*) FROM pg_stat_activity WHERE pid = $slow"), 0, 'it leaves rather than to rest for long');
+isnt(worker_pid($node, 'copy'), '', 'another one goes on');
 is($node->psql('postgres', 'DROP DATABASE copy'), 0, 'it is dropped, without FORCE');
 wait_until_written($node, 'its notes go');
 

@@ -76,6 +76,28 @@ foreach my $door (@doors)
 	}
 }
 
+# the condition of a trigger runs as who writes too, whoever owns the trigger's function, and whatever is called by way of it
+as_mallory(q{
+	CREATE FUNCTION condition(text) RETURNS boolean LANGUAGE plpgsql AS $$
+	BEGIN
+		INSERT INTO public.tried VALUES (current_user);
+		RETURN false;
+	END $$;
+	CREATE DOMAIN checked AS text CHECK (public.condition(VALUE) IS NOT NULL)});
+foreach my $condition ('public.condition(new.token_name)', q{query_to_xml('SELECT public.condition(NULL)', false, false, '') IS NULL}, 'new.token_name::public.checked IS NULL')
+{
+	as_mallory("CREATE TRIGGER try BEFORE INSERT ON unleash_tokens.api_token FOR EACH ROW WHEN ($condition) EXECUTE FUNCTION suppress_redundant_updates_trigger()");
+	my ($status, undef, $stderr) = $node->psql('postgres', $create);
+
+	like($stderr, qr/condition of trigger "try" on table "api_token" is not trusted/, "WHEN ($condition) is refused");
+	is($node->safe_psql('postgres', 'SELECT count(*) FROM tried'), '0', 'and was not run');
+	$node->safe_psql('postgres', 'TRUNCATE tried; DROP TRIGGER try ON unleash_tokens.api_token');
+}
+as_mallory(q{CREATE TRIGGER try BEFORE UPDATE ON unleash_tokens.api_token FOR EACH ROW
+	WHEN (old.* IS NOT DISTINCT FROM new.* AND new.token_name LIKE 'no such%') EXECUTE FUNCTION suppress_redundant_updates_trigger()});
+is($node->safe_psql('postgres', "SELECT unleash_tokens.update_api_token($secret, '{\"expiresAt\": null}') IS NOT NULL"), 't', 'a condition that runs nothing but operators of the server is none of these');
+$node->safe_psql('postgres', 'DROP TRIGGER try ON unleash_tokens.api_token; DROP DOMAIN checked; DROP FUNCTION condition');
+
 # what runs as its own owner borrows nothing, and what is the superuser's own is trusted
 as_mallory('ALTER FUNCTION try() SECURITY DEFINER; CREATE TRIGGER try BEFORE INSERT ON unleash_tokens.api_token FOR EACH ROW EXECUTE FUNCTION public.try()');
 $node->safe_psql('postgres', $create);

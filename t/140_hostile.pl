@@ -386,22 +386,31 @@ $node->safe_psql('bystanders', q{
 	CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';
 	CREATE FUNCTION public.say_no() RETURNS trigger LANGUAGE plpgsql AS $$BEGIN RAISE EXCEPTION 'no'; END$$;
 	CREATE TABLE public.known AS SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "known", "expiresAt": "2001-01-01T00:00:00Z"}') ->> 'secret' AS secret});
+$node->safe_psql('bystanders', q{CREATE ROLE stood_for; SELECT unleash_tokens.set_guard_role('client', 'stood_for')});
 my $all = q{SELECT (SELECT md5(string_agg(t::text, ',' ORDER BY selector)) FROM unleash_tokens.api_token AS t), (SELECT count(*) FROM unleash_tokens.api_token_project),
-	(SELECT count(*) FROM unleash_tokens.api_token_event)};
+	(SELECT count(*) FROM unleash_tokens.api_token_event), (SELECT string_agg(g::text, ',' ORDER BY g::text) FROM unleash_tokens.guard_role AS g)};
 my $before = $node->safe_psql('bystanders', $all);
 my %calls = (
 	create => q{unleash_tokens.create_api_token('{"type": "client", "tokenName": "n", "projects": ["a", "b"]}')},
 	update => q{unleash_tokens.update_api_token(secret, '{"expiresAt": null}')},
 	delete => 'unleash_tokens.delete_api_token(secret)',
 	purge => q{unleash_tokens.purge_expired('1 day')},
+	'purge of events' => q{unleash_tokens.purge_events('0')},
+	'set a role' => q{unleash_tokens.set_guard_role('admin', 'stood_for')},
+	'drop a role' => q{unleash_tokens.drop_guard_role('client')},
+	'import of a foreign secret' => q!unleash_tokens.import_api_tokens('{"tokens": [{"secret": "*:development.be44368985f7fb3237c584ef86f3d6bdada42ddbd63a019d26955178",
+		"tokenName": "foreign", "type": "client", "environment": "development", "projects": ["*"]}]}')!,
 	import => q!unleash_tokens.import_api_tokens('{"tokens": [{"secret": "*:development.v2_! . '0' x 22 . '_' . '1' x 43
 	  . q!", "tokenName": "old", "type": "client", "environment": "development", "projects": ["a"]}]}')!);
 foreach (
-	[ 'INSERT', 'api_token', 'create', 'import' ],
+	[ 'INSERT', 'api_token', 'create', 'import', 'import of a foreign secret' ],
 	[ 'INSERT', 'api_token_project', 'create', 'import' ],
 	[ 'INSERT', 'api_token_event', 'create', 'update', 'delete', 'purge', 'import' ],
 	[ 'UPDATE', 'api_token', 'update' ],
-	[ 'DELETE', 'api_token', 'delete', 'purge' ])
+	[ 'DELETE', 'api_token', 'delete', 'purge' ],
+	[ 'DELETE', 'api_token_event', 'purge of events' ],
+	[ 'INSERT', 'guard_role', 'set a role' ],
+	[ 'DELETE', 'guard_role', 'drop a role' ])
 {
 	my ($event, $table, @calls) = @$_;
 	foreach my $function ('swallow', 'say_no')

@@ -165,13 +165,14 @@ ut_store_drop_guard_role(const UtGuardRole *row)
 {
 	Datum		values[GUARD_CHOICES];
 	char		nulls[] = "   ";
-	uint64		dropped;
+	uint64		locked;
 
 	ut_store_open();
 	fill_choices(row, values, nulls);
-	dropped = ut_store_run(UT_PLAN_DROP_GUARD_ROLE, values, nulls, UT_VIEW_USUAL);
+	locked = ut_store_run(UT_PLAN_LOCK_GUARD_ROLE, values, nulls, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_DROP_GUARD_ROLE, values, nulls, UT_VIEW_USUAL), locked);
 	ut_store_close();
-	return dropped > 0;
+	return locked > 0;
 }
 
 /* ---- The registry of projects ---- */

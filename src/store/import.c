@@ -203,6 +203,24 @@ mark_inserted(UtIncoming *incoming, int count, char **selectors, uint64 nselecto
 	}
 }
 
+/* What could not come in by its digest is there already, or somebody's trigger swallowed it. */
+static void
+expect_known(const UtIncoming *incoming, int count)
+{
+	const uint8 **verifiers = palloc0(Max(count, 1) * sizeof(uint8 *));
+	bool	   *found = palloc0(Max(count, 1) * sizeof(bool));
+	UtToken    *tokens = palloc_extended(Max(count, 1) * sizeof(UtToken), MCXT_ALLOC_HUGE);
+
+	for (int i = 0; i < count; i++)
+	{
+		if (is_chosen(&incoming[i], false) && !incoming[i].inserted && incoming[i].by_verifier)
+			verifiers[i] = incoming[i].token.verifier;
+	}
+	ut_store_find_many_by_verifier(verifiers, count, found, tokens);
+	for (int i = 0; i < count; i++)
+		ut_store_expect(found[i], verifiers[i] != NULL);
+}
+
 /* Was a selector that could not come in taken by another secret? */
 static void
 mark_taken(UtIncoming *incoming, int count)
@@ -301,6 +319,7 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 	insert_scopes(incoming, count);
 	insert_events(incoming, count, events, actor);
 	ut_store_close();
+	expect_known(incoming, count);
 	mark_taken(incoming, count);
 }
 

@@ -36,6 +36,10 @@
 	"AND (t.expires_at IS NULL OR t.expires_at > " \
 	"least(t.created_at + make_interval(secs => $1), '9999-12-31 23:59:59.999+00')) ORDER BY t.selector LIMIT 1000"
 
+/* The row of guard_role for this type, environment and project, each of which may be NULL. */
+#define SAME_CHOICES \
+	"WHERE type IS NOT DISTINCT FROM $1 AND environment IS NOT DISTINCT FROM $2 AND project IS NOT DISTINCT FROM $3"
+
 typedef struct Statement
 {
 	const char *sql;
@@ -112,7 +116,9 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_FIND_LONGER] = {LONGER, 2, {FLOAT8OID, TEXTOID}},
 	[UT_PLAN_LOCK_LONGER] = {LONGER " FOR UPDATE OF t", 2, {FLOAT8OID, TEXTOID}},
 	[UT_PLAN_DELETE_EVENTS] = {
-		"DELETE FROM unleash_tokens.api_token_event WHERE at <= $1",
+		"WITH old AS (SELECT id FROM unleash_tokens.api_token_event WHERE at <= $1 FOR UPDATE), "
+		"gone AS (DELETE FROM unleash_tokens.api_token_event AS e USING old WHERE e.id = old.id RETURNING 1) "
+		"SELECT (SELECT count(*) FROM gone), (SELECT count(*) FROM old)",
 	1, {TIMESTAMPTZOID}},
 	[UT_PLAN_UNKNOWN_ENVIRONMENTS] = {
 		"SELECT u.ord FROM unnest($1) WITH ORDINALITY AS u (name, ord) WHERE u.name IS NOT NULL "
@@ -187,9 +193,11 @@ static const Statement statements[UT_PLANS] = {
 		"INSERT INTO unleash_tokens.guard_role (type, environment, project, role) VALUES ($1, $2, $3, $4) "
 		"ON CONFLICT ON CONSTRAINT guard_role_key DO UPDATE SET role = EXCLUDED.role",
 	4, {TEXTOID, TEXTOID, TEXTOID, TEXTOID}, true},
+	[UT_PLAN_LOCK_GUARD_ROLE] = {
+		"SELECT FROM unleash_tokens.guard_role " SAME_CHOICES " FOR UPDATE",
+	3, {TEXTOID, TEXTOID, TEXTOID}},
 	[UT_PLAN_DROP_GUARD_ROLE] = {
-		"DELETE FROM unleash_tokens.guard_role WHERE type IS NOT DISTINCT FROM $1 "
-		"AND environment IS NOT DISTINCT FROM $2 AND project IS NOT DISTINCT FROM $3",
+		"DELETE FROM unleash_tokens.guard_role " SAME_CHOICES,
 	3, {TEXTOID, TEXTOID, TEXTOID}},
 	[UT_PLAN_LOCK_INSTALL_PROJECT] = {
 		"SELECT FROM unleash_tokens.project WHERE id = $1 ->> 'id' AND origin = 'install' FOR UPDATE",

@@ -25,6 +25,7 @@
 
 #include "store/store.h"
 #include "store/plan.h"
+#include "store/trust.h"
 
 /* What is done with a row of that name. */
 typedef struct Restorer
@@ -132,6 +133,7 @@ insert_row(const char *table, Datum row)
 		SPI_keepplan(plan);
 		kept = plan;
 	}
+	ut_store_check_statement(kept);
 	SPI_execute_plan(kept, &row, NULL, false, 0);
 	ut_store_expect(SPI_processed, 1);
 }

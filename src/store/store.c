@@ -230,9 +230,12 @@ ut_store_delete_events(TimestampTz by)
 {
 	Datum		time = TimestampTzGetDatum(by);
 	int64		deleted;
+	bool		isnull;
 
 	ut_store_open();
-	deleted = ut_store_run(UT_PLAN_DELETE_EVENTS, &time, NULL, UT_VIEW_USUAL);
+	ut_store_expect(ut_store_run(UT_PLAN_DELETE_EVENTS, &time, NULL, UT_VIEW_USUAL), 1);
+	deleted = ut_row_read_count(SPI_tuptable, 0);
+	ut_store_expect(DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull)), deleted);
 	ut_store_close();
 	return deleted;
 }

@@ -4,10 +4,10 @@
  *	  Whose code runs when a table of ours is written?
  *
  * A trigger's function runs as whoever writes, not as who put the trigger
- * there; checks, defaults and expressions of indexes do so too.  To write as a
- * role is to lend it to the owners of the table and of those functions: done
- * only to those who could act as that role anyway.  A function that is SECURITY
- * DEFINER borrows nothing.
+ * there; its condition, checks, defaults and expressions of indexes do so too.
+ * To write as a role is to lend it to the owners of the table and of those
+ * functions: done only to those who could act as that role anyway.  A function
+ * that is SECURITY DEFINER borrows nothing.
  *
  * Locking: tables to be written ROW EXCLUSIVE, which no new trigger passes.
  *
@@ -26,6 +26,7 @@
 #include "commands/trigger.h"
 #include "miscadmin.h"
 #include "nodes/makefuncs.h"
+#include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
 #include "utils/lsyscache.h"
@@ -47,6 +48,59 @@ find_borrower(Oid function)
 		owner = ((Form_pg_proc) GETSTRUCT(row))->proowner;
 	ReleaseSysCache(row);
 	return owner;
+}
+
+/* May it run code of others?  What is not immutable may take its code from an argument. */
+static bool
+is_open(Oid function, void *role)
+{
+	Oid			owner = find_borrower(function);
+
+	return func_volatile(function) != PROVOLATILE_IMMUTABLE ||
+		!OidIsValid(owner) || !has_privs_of_role(owner, *(Oid *) role);
+}
+
+/* The same of an expression; what is not known to be harmless is not, such as the checks of a domain. */
+static bool
+runs_others(Node *node, void *role)
+{
+	if (node == NULL)
+		return false;
+	switch (nodeTag(node))
+	{
+		case T_List:
+		case T_Var:
+		case T_Const:
+		case T_RelabelType:
+		case T_RowExpr:
+		case T_ArrayExpr:
+		case T_BoolExpr:
+		case T_NullTest:
+		case T_BooleanTest:
+		case T_OpExpr:
+		case T_DistinctExpr:
+		case T_ScalarArrayOpExpr:
+		case T_FuncExpr:
+			return check_functions_in_node(node, is_open, role) ||
+				expression_tree_walker(node, runs_others, role);
+		default:
+			return true;
+	}
+}
+
+/* Nobody owns the condition of a trigger: whoever has TRIGGER on the table may write any. */
+static void
+check_condition(Relation table, const Trigger *trigger, Oid role)
+{
+	if (trigger->tgqual == NULL || !runs_others(stringToNode(trigger->tgqual), &role))
+		return;
+	ereport(ERROR,
+			(errcode(ERRCODE_INSUFFICIENT_PRIVILEGE),
+			 errmsg("condition of trigger \"%s\" on table \"%s\" is not trusted",
+					trigger->tgname, RelationGetRelationName(table)),
+			 errdetail("It may compare columns with immutable functions of role \"%s\" only, as who it would run.",
+					   GetUserNameFromId(role, false)),
+			 errhint("Drop the trigger, or put the condition into its function.")));
 }
 
 static void
@@ -89,7 +143,10 @@ check_trust(Relation table, Oid role)
 		const Trigger *trigger = &table->trigdesc->triggers[i];
 
 		if (!trigger->tgisinternal && trigger->tgenabled != TRIGGER_DISABLED)
+		{
+			check_condition(table, trigger, role);
 			check_trigger(table, trigger, role);
+		}
 	}
 }
 

@@ -18,7 +18,8 @@
  * Error 42501 when what a kept plan is to write as the current user would run
  * code as it of somebody who may not act as it: the owner of the table, who can
  * give it checks and defaults, or of a trigger's function, put there by whoever
- * has TRIGGER on the table.  Locks the table, and the one that a foreign key
+ * has TRIGGER on the table; and when a trigger has a condition that may run
+ * anybody's.  Locks the table, and the one that a foreign key
  * clears along with it, ROW EXCLUSIVE, so that it stays true.
  */
 extern void ut_store_check_statement(SPIPlanPtr plan);
