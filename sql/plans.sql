@@ -44,4 +44,22 @@ SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "made", 
 DELETE FROM unleash_tokens.project WHERE id = 'p';
 SELECT jsonb_array_length(unleash_tokens.get_api_tokens_by_name('made') -> 'tokens') AS left_over, unleash_tokens.delete_api_token(secret) AS deleted, unleash_tokens.validate_api_token(secret) AS validated FROM legacy;
 SELECT detail FROM unleash_tokens.doctor() WHERE check_name = 'indexes';
+-- guard() too: the row that says most, and the projects there are
+CREATE ROLE regress_most;
+CREATE ROLE regress_least;
+SELECT unleash_tokens.set_guard_role('*', 'regress_least'), unleash_tokens.set_guard_role('client', 'regress_least', 'production');
+UPDATE pg_index SET indisvalid = false, indisready = false WHERE indexrelid IN ('unleash_tokens.guard_role_key'::regclass, 'unleash_tokens.project_pkey'::regclass);
+INSERT INTO unleash_tokens.guard_role (type, role) VALUES ('client', 'regress_most');
+INSERT INTO unleash_tokens.project (id) VALUES ('unindexed');
+SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "guarded"}') ->> 'secret' AS guarded \gset
+SELECT unleash_tokens.guard(:'guarded') ->> 'tokenName' AS guarded, current_user, unleash_tokens.token_reaches('unindexed'), unleash_tokens.token_projects();
+ROLLBACK;
+-- nor does it ask for their names
+BEGIN;
+CREATE ROLE regress_most;
+SELECT unleash_tokens.set_guard_role('client', 'regress_most');
+ALTER INDEX unleash_tokens.guard_role_key RENAME TO other_key;
+ALTER INDEX unleash_tokens.project_pkey RENAME TO other_pkey;
+SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "guarded"}') ->> 'secret' AS guarded \gset
+SELECT unleash_tokens.guard(:'guarded') ->> 'tokenName' AS guarded, current_user, unleash_tokens.token_reaches('default'), unleash_tokens.token_projects();
 ROLLBACK;

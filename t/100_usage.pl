@@ -300,7 +300,7 @@ foreach my $crash ('immediate', 'kill')
 
 sub spoil
 {
-	my ($how, $spoiler) = @_;
+	my ($how, $spoiler, $most) = @_;
 
 	flush_every($node, 3600);
 	$node->restart;
@@ -311,7 +311,7 @@ sub spoil
 	unlink $file;
 	$spoiler->($file, $content);
 	$node->start;
-	cmp_ok(held($node), '<=', 100, "$how: the server starts");
+	cmp_ok(held($node), '<=', $most // 100, "$how: the server starts");
 	flush_every($node, 1);
 	is(validate_one($node, 2999), 't', "$how: tokens are validated");
 	wait_until_written($node, "$how: and notes are written");
@@ -333,19 +333,19 @@ sub write_bytes
 
 $node->safe_psql('postgres', 'DELETE FROM unleash_tokens.api_token WHERE seen_at > clock_timestamp()');
 my $header = 8;    # bytes in front of the notes: what it is, and the size of a note
-spoil('an empty file', sub { write_bytes($_[0], '') });
-spoil('half a word', sub { write_bytes($_[0], substr $_[1], 0, 2) });
+spoil('an empty file', sub { write_bytes($_[0], '') }, 0);
+spoil('half a word', sub { write_bytes($_[0], substr $_[1], 0, 2) }, 0);
 spoil('a file cut in a note', sub { write_bytes($_[0], substr $_[1], 0, length($_[1]) / 2 + 7) });
-spoil('other bytes', sub { write_bytes($_[0], join '', map { chr($_ * 7 % 256) } 1 .. 5000) });
-spoil('zeros', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\0" x 4000) });
-spoil('ones', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\xff" x 4000) });
+spoil('other bytes', sub { write_bytes($_[0], join '', map { chr($_ * 7 % 256) } 1 .. 5000) }, 0);
+spoil('zeros', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\0" x 4000) }, 0);
+spoil('ones', sub { write_bytes($_[0], substr($_[1], 0, $header) . "\xff" x 4000) }, 0);
 spoil('notes of the far future', sub {
 	my ($file, $content) = @_;
 	my $note = (length($content) - $header) / 100;
 	substr($content, $header + $_ * $note - 8, 8) = pack('q', 2**61) foreach 1 .. 100;
 	write_bytes($file, $content);
 });
-spoil('notes of another size', sub { write_bytes($_[0], substr($_[1], 0, 4) . pack('L', 48) . substr($_[1], 8)) });
+spoil('notes of another size', sub { write_bytes($_[0], substr($_[1], 0, 4) . pack('L', 8 + unpack 'L', substr $_[1], 4, 4) . substr($_[1], 8)) }, 0);
 spoil('a file of a few kilobytes more', sub { write_bytes($_[0], $_[1] . "\1\2\3" x 1000) });
 spoil('a directory', sub { mkdir $_[0] });
 rmdir noted_file($node);

@@ -49,7 +49,8 @@ my @doors = (
 		"type": "client", "tokenName": "i", "environment": "development", "projects": ["p"]}]')}, [@tables] ],
 	[ 'purge of events', q{SELECT unleash_tokens.purge_events('0')}, ['api_token_event'] ],
 	[ 'removal of a project', q{DELETE FROM unleash_tokens.api_token_project WHERE selector = (SELECT min(selector) FROM unleash_tokens.api_token)},
-		[qw(api_token api_token_event)] ]);
+		[qw(api_token api_token_event)] ],
+	[ 'restore', q{INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "restored"}')}, ['project'] ]);
 
 as_mallory(q{
 	CREATE FUNCTION try() RETURNS trigger LANGUAGE plpgsql AS $$

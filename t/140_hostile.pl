@@ -381,6 +381,21 @@ is($node->safe_psql('bystanders', $round), $good, 'with noisy triggers, which ch
 cmp_ok($node->safe_psql('bystanders', 'SELECT count(DISTINCT what) FROM public.heard'), '>=', 6, '... and are heard');
 $node->safe_psql('bystanders', join ';', map { my $table = $_; map { "DROP TRIGGER noise_$_ ON unleash_tokens.$table" } qw(BEFORE AFTER) } @tables);
 
+# Settings of others.
+my $old = $node->pg_version < 16;
+my %settings = (
+	transform_null_equals => 'on', standard_conforming_strings => 'off', backslash_quote => 'off', escape_string_warning => 'on', array_nulls => 'off',
+	quote_all_identifiers => 'on', DateStyle => q{'German, DMY'}, IntervalStyle => 'sql_standard', TimeZone => q{'Asia/Kolkata'}, extra_float_digits => '-15',
+	bytea_output => 'escape', xmloption => 'document', default_transaction_isolation => 'serializable', default_transaction_deferrable => 'on',
+	check_function_bodies => 'off', row_security => 'off', synchronous_commit => 'off', lo_compat_privileges => 'on', search_path => 'public, pg_temp, pg_catalog',
+	work_mem => q{'64kB'}, temp_buffers => q{'800kB'}, geqo_threshold => '2', from_collapse_limit => '1', join_collapse_limit => '1', constraint_exclusion => 'on',
+	cursor_tuple_fraction => '0', jit_above_cost => '0', min_parallel_table_scan_size => '0', parallel_setup_cost => '0', parallel_tuple_cost => '0',
+	($old ? 'force_parallel_mode' : 'debug_parallel_query') => 'on', plan_cache_mode => 'force_custom_plan',
+	map { ("enable_$_" => 'off') } qw(indexscan indexonlyscan bitmapscan nestloop hashjoin mergejoin sort hashagg material tidscan));
+$node->safe_psql('bystanders', join ';', map { "ALTER DATABASE bystanders SET $_ = $settings{$_}" } keys %settings);
+is($node->safe_psql('bystanders', $round), $good, 'under settings of others: the same round');
+$node->safe_psql('bystanders', 'SET standard_conforming_strings = on; ' . join ';', map { "ALTER DATABASE bystanders RESET $_" } keys %settings);
+
 # A trigger that swallows a row, or says no: the call says no too, and nothing of it stays.
 $node->safe_psql('bystanders', q{
 	CREATE FUNCTION public.swallow() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NULL; END';

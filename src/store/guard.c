@@ -59,9 +59,35 @@ find_relation(const char *name)
 	return relation;
 }
 
+/* InvalidOid when it is not there or lacks rows: then the table is read whole. */
+static Oid
+find_index(const char *name)
+{
+	Oid			index = get_relname_relid(name, get_namespace_oid("unleash_tokens", false));
+
+	return OidIsValid(index) && get_rel_relkind(index) == RELKIND_INDEX && get_index_isvalid(index) ?
+		index : InvalidOid;
+}
+
 /* ---- The role of a token ---- */
 
-/* The row of exactly these; NULL is a value like another. */
+/* NULL is a value like another; a scan of the table cannot look for it. */
+static bool
+has_choices(HeapTuple row, TupleDesc desc, char *const *choices)
+{
+	for (int i = 0; i < GUARD_CHOICES; i++)
+	{
+		bool		isnull;
+		Datum		value = heap_getattr(row, i + 1, desc, &isnull);
+
+		if (isnull != (choices[i] == NULL) ||
+			(!isnull && strcmp(TextDatumGetCString(value), choices[i]) != 0))
+			return false;
+	}
+	return true;
+}
+
+/* The row of exactly these. */
 static char *
 read_role(Relation relation, Oid index, Snapshot snapshot, char *const *choices)
 {
@@ -79,8 +105,11 @@ read_role(Relation relation, Oid index, Snapshot snapshot, char *const *choices)
 			ScanKeyEntryInitialize(&keys[i], SK_ISNULL | SK_SEARCHNULL, i + 1,
 								   InvalidStrategy, InvalidOid, InvalidOid, InvalidOid, (Datum) 0);
 	}
-	scan = systable_beginscan(relation, index, true, snapshot, GUARD_CHOICES, keys);
-	row = systable_getnext(scan);
+	scan = systable_beginscan(relation, index, OidIsValid(index), snapshot,
+							  OidIsValid(index) ? GUARD_CHOICES : 0, keys);
+	do
+		row = systable_getnext(scan);
+	while (HeapTupleIsValid(row) && !has_choices(row, RelationGetDescr(relation), choices));
 	if (HeapTupleIsValid(row))
 	{
 		bool		isnull;
@@ -110,9 +139,10 @@ ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
 
 	ut_version_check();
 	relation = table_open(find_relation("guard_role"), AccessShareLock);
-	index = find_relation("guard_role_key");
-	LockRelationOid(index, AccessShareLock);	/* as latest.h says: locks
-												 * first, then the snapshot */
+	index = find_index("guard_role_key");
+	if (OidIsValid(index))		/* as latest.h says: locks first, then the
+								 * snapshot */
+		LockRelationOid(index, AccessShareLock);
 	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	found->role = NULL;
 	for (int left_out = 0; left_out < 1 << GUARD_CHOICES && found->role == NULL; left_out++)
@@ -185,7 +215,8 @@ static List *
 read_projects(int nkeys, ScanKey key)
 {
 	Relation	relation = table_open(find_relation("project"), AccessShareLock);
-	SysScanDesc scan = systable_beginscan(relation, find_relation("project_pkey"), nkeys > 0,
+	Oid			index = nkeys > 0 ? find_index("project_pkey") : InvalidOid;
+	SysScanDesc scan = systable_beginscan(relation, index, OidIsValid(index),
 										  GetActiveSnapshot(), nkeys, key);
 	HeapTuple	row;
 	List	   *ids = NIL;
