@@ -67,11 +67,62 @@ COMMENT ON FUNCTION unleash_tokens.enforce_lifetime(boolean) IS 'Lists the token
 
 REVOKE ALL ON FUNCTION unleash_tokens.enforce_lifetime(boolean) FROM PUBLIC;
 
+-- ===========================================================================
+-- Rotation
+-- ===========================================================================
+
+ALTER TABLE unleash_tokens.api_token
+	ADD COLUMN rotatable boolean NOT NULL DEFAULT false,
+	ADD COLUMN next_verifier bytea,
+	ADD COLUMN activate_by timestamptz,
+	ADD COLUMN grace interval,
+	ADD COLUMN old_until timestamptz,
+	ADD CONSTRAINT api_token_rotation_check CHECK (CASE WHEN next_verifier IS NULL
+		THEN activate_by IS NULL AND grace IS NULL AND old_until IS NULL
+		ELSE pg_catalog.octet_length(next_verifier) OPERATOR(pg_catalog.=) 32 AND activate_by IS NOT NULL AND grace IS NOT NULL END);
+
+ALTER TABLE unleash_tokens.api_token_event
+	DROP CONSTRAINT api_token_event_type_check,
+	ADD CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
+		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted', 'api-token-rotated',
+			'api-token-rotation-activated', 'api-token-rotation-finished', 'api-token-rotation-cancelled']));
+
+COMMENT ON COLUMN unleash_tokens.api_token.rotatable IS 'Whether the token may rotate itself through the REST door.';
+COMMENT ON COLUMN unleash_tokens.api_token.next_verifier IS 'The digest of the secret that a rotation made; NULL when there is none. The old one counts until old_until, and then no more.';
+COMMENT ON COLUMN unleash_tokens.api_token.activate_by IS 'A new secret that was not used by then is dropped: it is refused from this time on.';
+COMMENT ON COLUMN unleash_tokens.api_token.grace IS 'How long the old secret counts after the first use of the new one.';
+COMMENT ON COLUMN unleash_tokens.api_token.old_until IS 'From this time on the old secret is refused; NULL as long as the new one was not used.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
+
+CREATE FUNCTION unleash_tokens.rotate_api_token(
+	token text, grace interval DEFAULT '1 day', activate_by interval DEFAULT '7 days') RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rotate_api_token';
+
+CREATE FUNCTION unleash_tokens.finish_rotation(token text) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_finish_rotation';
+
+CREATE FUNCTION unleash_tokens.cancel_rotation(token text) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_cancel_rotation';
+
+COMMENT ON FUNCTION unleash_tokens.rotate_api_token(text, interval, interval) IS 'Gives the token that a selector or a full secret names a new secret, and shows it, once. It may be used at once; from its first use on the old one goes on for grace, and without a use before activate_by has passed the new one is dropped and the old one stays. NULL when there is no such token. Errors: 22023 for a length of time that is not allowed, P0001 when an earlier rotation is in its grace, another came first, or the token has expired, 55000 without shared_preload_libraries.';
+COMMENT ON FUNCTION unleash_tokens.finish_rotation(text) IS 'Ends the grace of a rotation: the old secret is refused at once. The token, or NULL when there is none. Error P0001 when the new secret was never used, or there is no rotation.';
+COMMENT ON FUNCTION unleash_tokens.cancel_rotation(text) IS 'Drops a new secret that was never used; the old one stays. The token, or NULL when there is none. Error P0001 when it was used, or there is no rotation.';
+
+REVOKE ALL ON FUNCTION
+	unleash_tokens.rotate_api_token(text, interval, interval),
+	unleash_tokens.finish_rotation(text),
+	unleash_tokens.cancel_rotation(text)
+FROM PUBLIC;
+
 CREATE FUNCTION unleash_tokens.get_seen_at(selector text, stored timestamptz) RETURNS timestamptz
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_seen_at';
 
-CREATE FUNCTION unleash_tokens.note_usage(selectors text[], times timestamptz[]) RETURNS bigint
+CREATE FUNCTION unleash_tokens.note_usage(selectors text[], times timestamptz[], marks bytea[] DEFAULT '{}') RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_note_usage';
 
@@ -89,7 +140,7 @@ LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_stat_reset';
 
 COMMENT ON FUNCTION unleash_tokens.get_seen_at(text, timestamptz) IS 'The newer of a stored time and the noted use of a token; for the view api_tokens.';
-COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now; returns how many. Error 22023 for arrays of different lengths.';
+COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now, and by marks, the first bytes of its digest or NULL, which of them with a new secret that waits for its first use; returns how many. Error 22023 for arrays of different lengths.';
 COMMENT ON FUNCTION unleash_tokens.get_stat() IS 'The row of the view stat.';
 COMMENT ON FUNCTION unleash_tokens.stat_reset() IS 'Sets the counters of the view stat to zero; notes are kept.';
 
@@ -100,8 +151,16 @@ CREATE OR REPLACE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
 						   WHERE p.selector OPERATOR(pg_catalog.=) t.selector ORDER BY p.ord)
 		   END AS projects,
 		   t.all_projects, t.by_verifier, t.created_at, t.expires_at,
-		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by
+		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by, t.rotatable,
+		   CASE WHEN t.old_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'grace'
+				WHEN t.old_until IS NULL AND t.activate_by OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'pending'
+		   END AS rotation, t.activate_by, t.old_until
 	FROM unleash_tokens.api_token AS t;
+
+COMMENT ON COLUMN unleash_tokens.api_tokens.rotatable IS 'Whether the token may rotate itself through the REST door.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rotation IS 'pending: a new secret was made and not used yet. grace: it was, and the old one counts until old_until. NULL: one secret counts.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.activate_by IS 'From this time on a new secret that was never used is refused.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.old_until IS 'From this time on the old secret is refused.';
 
 CREATE VIEW unleash_tokens.stat AS SELECT * FROM unleash_tokens.get_stat();
 
@@ -121,7 +180,7 @@ COMMENT ON COLUMN unleash_tokens.stat.stats_reset IS 'Since when is counted.';
 
 REVOKE ALL ON FUNCTION
 	unleash_tokens.get_seen_at(text, timestamptz),
-	unleash_tokens.note_usage(text[], timestamptz[]),
+	unleash_tokens.note_usage(text[], timestamptz[], bytea[]),
 	unleash_tokens.get_stat(),
 	unleash_tokens.stat_reset()
 FROM PUBLIC;
@@ -773,12 +832,13 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
+			'rotate_api_token(text,interval,interval)', 'finish_rotation(text)', 'cancel_rotation(text)',
 			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
 		FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
 		UNION ALL
-		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[])'
+		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])'
 	),
 	held_right AS (
 		SELECT r.rolname AS role, h.privilege_type, h.object

@@ -111,6 +111,11 @@ CREATE TABLE unleash_tokens.api_token (
 	seen_at			timestamptz,
 	alias			text,
 	created_by		text,
+	rotatable		boolean NOT NULL DEFAULT false,
+	next_verifier	bytea,
+	activate_by		timestamptz,
+	grace			interval,
+	old_until		timestamptz,
 	CONSTRAINT api_token_pkey PRIMARY KEY (selector),
 	CONSTRAINT api_token_environment_fkey FOREIGN KEY (environment)
 		REFERENCES unleash_tokens.environment (name) ON UPDATE CASCADE,
@@ -122,7 +127,10 @@ CREATE TABLE unleash_tokens.api_token (
 	CONSTRAINT api_token_time_check CHECK (
 		created_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
 		AND expires_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
-		AND seen_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00')
+		AND seen_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'),
+	CONSTRAINT api_token_rotation_check CHECK (CASE WHEN next_verifier IS NULL
+		THEN activate_by IS NULL AND grace IS NULL AND old_until IS NULL
+		ELSE pg_catalog.octet_length(next_verifier) OPERATOR(pg_catalog.=) 32 AND activate_by IS NOT NULL AND grace IS NOT NULL END)
 )
 -- room on each page for the rows that one batch of seen_at writes anew, so that indexes are left alone (HOT): a batch
 -- takes few rows of each page where tokens are many, and pruning makes room again before the next
@@ -146,6 +154,11 @@ COMMENT ON COLUMN unleash_tokens.api_token.expires_at IS 'From this time on the 
 COMMENT ON COLUMN unleash_tokens.api_token.seen_at IS 'When the token was last used; NULL = not yet.';
 COMMENT ON COLUMN unleash_tokens.api_token.alias IS 'A former secret''s alias, as imported; not a credential.';
 COMMENT ON COLUMN unleash_tokens.api_token.created_by IS 'Name of the token or SQL role that made it.';
+COMMENT ON COLUMN unleash_tokens.api_token.rotatable IS 'Whether the token may rotate itself through the REST door.';
+COMMENT ON COLUMN unleash_tokens.api_token.next_verifier IS 'The digest of the secret that a rotation made; NULL when there is none. The old one counts until old_until, and then no more.';
+COMMENT ON COLUMN unleash_tokens.api_token.activate_by IS 'A new secret that was not used by then is dropped: it is refused from this time on.';
+COMMENT ON COLUMN unleash_tokens.api_token.grace IS 'How long the old secret counts after the first use of the new one.';
+COMMENT ON COLUMN unleash_tokens.api_token.old_until IS 'From this time on the old secret is refused; NULL as long as the new one was not used.';
 COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the digest of their name.';
 COMMENT ON INDEX unleash_tokens.api_token_verifier_idx IS 'Finds imported tokens by their digest.';
 
@@ -180,13 +193,14 @@ CREATE TABLE unleash_tokens.api_token_event (
 	pre_data		jsonb,
 	CONSTRAINT api_token_event_pkey PRIMARY KEY (id),
 	CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
-		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted']))
+		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted', 'api-token-rotated',
+			'api-token-rotation-activated', 'api-token-rotation-finished', 'api-token-rotation-cancelled']))
 );
 
 COMMENT ON TABLE unleash_tokens.api_token_event IS 'What happened to tokens, written in the transaction of the change. Never holds a secret or a verifier.';
 COMMENT ON COLUMN unleash_tokens.api_token_event.id IS 'Rises with every event; gaps are normal.';
 COMMENT ON COLUMN unleash_tokens.api_token_event.at IS 'When it happened.';
-COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, api-token-updated or api-token-deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
 COMMENT ON COLUMN unleash_tokens.api_token_event.selector IS 'The token it happened to.';
 COMMENT ON COLUMN unleash_tokens.api_token_event.token_name IS 'The name of that token.';
 COMMENT ON COLUMN unleash_tokens.api_token_event.actor IS 'Who did it: the name of the calling token, or the SQL role.';
@@ -338,6 +352,19 @@ CREATE FUNCTION unleash_tokens.enforce_lifetime(
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_enforce_lifetime';
 
+CREATE FUNCTION unleash_tokens.rotate_api_token(
+	token text, grace interval DEFAULT '1 day', activate_by interval DEFAULT '7 days') RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rotate_api_token';
+
+CREATE FUNCTION unleash_tokens.finish_rotation(token text) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_finish_rotation';
+
+CREATE FUNCTION unleash_tokens.cancel_rotation(token text) RETURNS jsonb
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_cancel_rotation';
+
 CREATE FUNCTION unleash_tokens.list_refusals(
 	OUT name text, OUT status integer, OUT sqlstate text,
 	OUT message text, OUT hint text) RETURNS SETOF record
@@ -356,6 +383,9 @@ COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secret
 COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
 COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many. Error 22023 for an age below zero or above 1000 years.';
 COMMENT ON FUNCTION unleash_tokens.enforce_lifetime(boolean) IS 'Lists the tokens that expire later than unleash_tokens.max_lifetime after they were made, or never, with the latest expiry there may be; with dry_run false gives them that expiry, with an event each. Older ones then expire at once. Error 55000 without a max_lifetime.';
+COMMENT ON FUNCTION unleash_tokens.rotate_api_token(text, interval, interval) IS 'Gives the token that a selector or a full secret names a new secret, and shows it, once. It may be used at once; from its first use on the old one goes on for grace, and without a use before activate_by has passed the new one is dropped and the old one stays. NULL when there is no such token. Errors: 22023 for a length of time that is not allowed, P0001 when an earlier rotation is in its grace, another came first, or the token has expired, 55000 without shared_preload_libraries.';
+COMMENT ON FUNCTION unleash_tokens.finish_rotation(text) IS 'Ends the grace of a rotation: the old secret is refused at once. The token, or NULL when there is none. Error P0001 when the new secret was never used, or there is no rotation.';
+COMMENT ON FUNCTION unleash_tokens.cancel_rotation(text) IS 'Drops a new secret that was never used; the old one stays. The token, or NULL when there is none. Error P0001 when it was used, or there is no rotation.';
 COMMENT ON FUNCTION unleash_tokens.list_refusals() IS 'Every refusal there is: error name, HTTP status, SQLSTATE, message and hint.';
 
 -- ===========================================================================
@@ -366,7 +396,7 @@ CREATE FUNCTION unleash_tokens.get_seen_at(selector text, stored timestamptz) RE
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_seen_at';
 
-CREATE FUNCTION unleash_tokens.note_usage(selectors text[], times timestamptz[]) RETURNS bigint
+CREATE FUNCTION unleash_tokens.note_usage(selectors text[], times timestamptz[], marks bytea[] DEFAULT '{}') RETURNS bigint
 LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_note_usage';
 
@@ -384,7 +414,7 @@ LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_stat_reset';
 
 COMMENT ON FUNCTION unleash_tokens.get_seen_at(text, timestamptz) IS 'The newer of a stored time and the noted use of a token; for the view api_tokens.';
-COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now; returns how many. Error 22023 for arrays of different lengths.';
+COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now, and by marks, the first bytes of its digest or NULL, which of them with a new secret that waits for its first use; returns how many. Error 22023 for arrays of different lengths.';
 COMMENT ON FUNCTION unleash_tokens.get_stat() IS 'The row of the view stat.';
 COMMENT ON FUNCTION unleash_tokens.stat_reset() IS 'Sets the counters of the view stat to zero; notes are kept.';
 
@@ -415,7 +445,10 @@ CREATE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
 						   WHERE p.selector OPERATOR(pg_catalog.=) t.selector ORDER BY p.ord)
 		   END AS projects,
 		   t.all_projects, t.by_verifier, t.created_at, t.expires_at,
-		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by
+		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by, t.rotatable,
+		   CASE WHEN t.old_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'grace'
+				WHEN t.old_until IS NULL AND t.activate_by OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'pending'
+		   END AS rotation, t.activate_by, t.old_until
 	FROM unleash_tokens.api_token AS t;
 
 CREATE VIEW unleash_tokens.api_token_events WITH (security_barrier) AS
@@ -435,10 +468,14 @@ COMMENT ON COLUMN unleash_tokens.api_tokens.expires_at IS 'From this time on the
 COMMENT ON COLUMN unleash_tokens.api_tokens.seen_at IS 'When the token was last used; NULL = not yet.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.alias IS 'A former secret''s alias, as imported; not a credential.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.created_by IS 'Name of the token or SQL role that made it.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rotatable IS 'Whether the token may rotate itself through the REST door.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rotation IS 'pending: a new secret was made and not used yet. grace: it was, and the old one counts until old_until. NULL: one secret counts.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.activate_by IS 'From this time on a new secret that was never used is refused.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.old_until IS 'From this time on the old secret is refused.';
 COMMENT ON VIEW unleash_tokens.api_token_events IS 'What happened to tokens, and who did it.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.id IS 'Rises with every event; gaps are normal.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.at IS 'When it happened.';
-COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, api-token-updated or api-token-deleted.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.selector IS 'The token it happened to.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.token_name IS 'The name of that token.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.actor IS 'Who did it: the name of the calling token, or the SQL role.';
@@ -1091,12 +1128,13 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['create_api_token(jsonb)', 'create_api_tokens(jsonb)', 'get_all_api_tokens()', 'get_api_tokens_by_name(text)',
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
+			'rotate_api_token(text,interval,interval)', 'finish_rotation(text)', 'cancel_rotation(text)',
 			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
 		FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
 		UNION ALL
-		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[])'
+		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])'
 	),
 	held_right AS (
 		SELECT r.rolname AS role, h.privilege_type, h.object

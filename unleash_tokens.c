@@ -332,23 +332,26 @@ unleash_tokens_get_seen_at(PG_FUNCTION_ARGS)
 Datum
 unleash_tokens_note_usage(PG_FUNCTION_ARGS)
 {
+	static const UtMark unmarked = {false};
 	TimestampTz now = GetCurrentTimestamp();
 	int			count;
 	int			ntimes;
+	int			nmarks;
 	char	  **selectors = ut_row_read_texts(PG_GETARG_ARRAYTYPE_P(0), &count);
 	TimestampTz *times = ut_row_read_times(PG_GETARG_ARRAYTYPE_P(1), &ntimes);
+	UtMark	   *marks = ut_row_read_marks(PG_GETARG_ARRAYTYPE_P(2), &nmarks);
 	int64		noted = 0;
 
-	if (count != ntimes)
+	if (count != ntimes || (nmarks > 0 && nmarks != count))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("selectors and times must be of the same length")));
+				 errmsg("selectors, times and marks must be of the same length")));
 	for (int i = 0; i < count; i++)
 	{
 		if (selectors[i] == NULL || times[i] < ut_clock_from_ms(UT_DATETIME_MIN) ||
 			!ut_secret_is_selector(selectors[i], strlen(selectors[i])))
 			continue;
-		ut_usage_note(selectors[i], Min(times[i], now));
+		ut_usage_note(selectors[i], Min(times[i], now), nmarks > 0 ? &marks[i] : &unmarked);
 		noted++;
 	}
 	PG_RETURN_INT64(noted);

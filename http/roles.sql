@@ -126,6 +126,9 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.purge_expired(interval),
 	unleash_tokens.purge_events(interval),
 	unleash_tokens.enforce_lifetime(boolean),
+	unleash_tokens.rotate_api_token(text, interval, interval),
+	unleash_tokens.finish_rotation(text),
+	unleash_tokens.cancel_rotation(text),
 	unleash_tokens.list_refusals(),
 	unleash_tokens.get_seen_at(text, timestamptz),
 	unleash_tokens.get_stat(),
@@ -137,6 +140,6 @@ TO unleash_tokens_admin;
 GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;
 
 -- A standby may note uses and nothing else.
-GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) TO unleash_tokens_standby;
+GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) TO unleash_tokens_standby;
 
 COMMIT;

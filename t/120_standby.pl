@@ -260,7 +260,7 @@ is($primary->safe_psql('postgres', q{
 	SELECT string_agg(p.oid::regprocedure::text, ' ') FROM pg_proc AS p JOIN pg_namespace AS n ON n.oid = p.pronamespace
 	WHERE n.nspname = 'unleash_tokens' AND has_function_privilege('unleash_tokens_standby', p.oid, 'EXECUTE')
 		AND NOT has_function_privilege('public', p.oid, 'EXECUTE')}),
-	'unleash_tokens.note_usage(text[],timestamp with time zone[])', 'its role may execute one function, beside those for everybody');
+	'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])', 'its role may execute one function, beside those for everybody');
 is($primary->safe_psql('postgres', q{
 	SELECT count(*) FROM pg_class AS c JOIN pg_namespace AS n ON n.oid = c.relnamespace
 	WHERE n.nspname = 'unleash_tokens' AND CASE c.relkind

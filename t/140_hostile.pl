@@ -291,7 +291,7 @@ foreach my $object ('TABLE unleash_tokens.environment ()', 'SEQUENCE unleash_tok
 
 # Whoever may CREATE in the schema, by a grant that we do not make, can stop an update; it is never theirs that is used.
 my %made_by = (
-	'1.0' => [ 'FUNCTION unleash_tokens.get_seen_at(text, timestamptz) RETURNS timestamptz', 'FUNCTION unleash_tokens.note_usage(text[], timestamptz[]) RETURNS bigint',
+	'1.0' => [ 'FUNCTION unleash_tokens.get_seen_at(text, timestamptz) RETURNS timestamptz', 'FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) RETURNS bigint',
 		'FUNCTION unleash_tokens.get_stat() RETURNS text', 'FUNCTION unleash_tokens.stat_reset() RETURNS void', 'VIEW unleash_tokens.stat AS SELECT 1 AS validations',
 		'TABLE unleash_tokens.stat (validations int)', 'FUNCTION unleash_tokens.get_stat(integer DEFAULT 1) RETURNS text',
 		'FUNCTION unleash_tokens.doctor() RETURNS text', 'FUNCTION unleash_tokens.library_version() RETURNS text', 'FUNCTION unleash_tokens.check_owners() RETURNS text' ]);

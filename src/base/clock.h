@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * clock.h
- *	  How do the server's times and those on the wire convert?
+ *	  How do the server's times and those on the wire convert, and which time
+ *	  lies an interval away?
  *
  * The server counts microseconds since 2000, the wire milliseconds since 1970.
  *
@@ -40,5 +41,12 @@ ut_clock_now_ms(void)
 {
 	return ut_clock_to_ms(GetCurrentTimestamp());
 }
+
+/*
+ * The time that lies an interval later, or (back) earlier; false for one below
+ * zero or longer than so many years, which no sum of times overflows by.
+ */
+#define UT_CLOCK_MAX_YEARS 1000
+extern bool ut_clock_move(TimestampTz from, const Interval *interval, bool back, TimestampTz *to);
 
 #endif							/* UT_CLOCK_H */

@@ -16,6 +16,7 @@
 #include "base/problem.h"
 
 #define BAD "BadDataError"
+#define CONFLICT "ConflictError"
 #define INVALID ERRCODE_INVALID_PARAMETER_VALUE
 #define DENIED ERRCODE_INSUFFICIENT_PRIVILEGE
 #define UNKNOWN ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION
@@ -94,6 +95,27 @@ static const UtProblemKind kinds[UT_PROBLEMS] = {
 	[UT_PROBLEM_IMPORT_LIST] = {BAD, 400, INVALID,
 		"there is nothing to import",
 	"Give what GET /api/admin/api-tokens of the other server returns: {\"tokens\": [...]}, or the array."},
+	[UT_PROBLEM_ROTATION_TIME] = {BAD, 400, INVALID,
+		"a length of time is not allowed for a rotation",
+	"A grace may be from 0 to 1000 years; a new secret must be used later than now and within 1000 years."},
+	[UT_PROBLEM_ROTATION_EXPIRED] = {CONFLICT, 409, ERRCODE_RAISE_EXCEPTION,
+		"the token has expired",
+	"A rotation never makes a token live longer: give it a later expiresAt first."},
+	[UT_PROBLEM_ROTATION_GRACE] = {CONFLICT, 409, ERRCODE_RAISE_EXCEPTION,
+		"the new secret of the token is in use",
+	"Finish the rotation, which ends the old secret at once, or wait until its grace is over."},
+	[UT_PROBLEM_ROTATION_RACE] = {CONFLICT, 409, ERRCODE_RAISE_EXCEPTION,
+		"another one changed the secrets of the token at the same time",
+	"Use the new secret that the other one was shown, or rotate once more."},
+	[UT_PROBLEM_ROTATION_UNUSED] = {CONFLICT, 409, ERRCODE_RAISE_EXCEPTION,
+		"the new secret of the token was never used",
+	"Without the old one nobody may be left who has a secret: use the new one first, or cancel the rotation."},
+	[UT_PROBLEM_ROTATION_NONE] = {CONFLICT, 409, ERRCODE_RAISE_EXCEPTION,
+		"the token is not being rotated",
+	"Rotate it first."},
+	[UT_PROBLEM_ROTATION_NOTES] = {"UnavailableError", 503, ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+		"uses of tokens are not recorded, and a new secret waits for its first one",
+	"Add unleash_tokens to shared_preload_libraries and restart the server."},
 	[UT_PROBLEM_KEY_MISSING] = {"AuthenticationRequired", 401, DENIED,
 		"the request carries no API token",
 	"Send it in the header Authorization."},
@@ -103,6 +125,9 @@ static const UtProblemKind kinds[UT_PROBLEMS] = {
 	[UT_PROBLEM_NOT_ADMIN] = {"PermissionError", 403, DENIED,
 		"the API token does not permit this",
 	"Use a token of type admin."},
+	[UT_PROBLEM_NOT_ROTATABLE] = {"PermissionError", 403, DENIED,
+		"the API token may not rotate this token",
+	"Use a token of type admin, or the token itself when it was made with rotatable."},
 	[UT_PROBLEM_NOT_COVERED] = {"PermissionError", 403, DENIED,
 		"the API token does not cover what is asked for",
 	"Use a token of that type, project and environment."},
@@ -127,6 +152,9 @@ static const UtProblemKind kinds[UT_PROBLEMS] = {
 	[UT_PROBLEM_PATH] = {"NotFoundError", 404, ERRCODE_UNDEFINED_OBJECT,
 		"there is nothing at this path",
 	"Paths are exact: see /docs/openapi.json for those there are."},
+	[UT_PROBLEM_TOKEN_UNKNOWN] = {"NotFoundError", 404, ERRCODE_UNDEFINED_OBJECT,
+		"there is no such token",
+	"Name it by its selector or by a full secret that is valid."},
 	[UT_PROBLEM_PATH_ENCODING] = {BAD, 400, INVALID,
 		"the path is not properly percent-encoded",
 	"Write each special character as % and two hexadecimal digits of its UTF-8 bytes."},

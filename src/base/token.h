@@ -42,6 +42,17 @@ typedef struct UtScope
 	char	  **ids;			/* in the order they were asked for */
 } UtScope;
 
+/*
+ * Which new secret a use was of, by the first bytes of its digest: a note of a
+ * rotation that was cancelled starts no later one.
+ */
+#define UT_MARK_LEN 4
+typedef struct UtMark
+{
+	bool		is_set;			/* false: of none that waits for its first use */
+	uint8		bytes[UT_MARK_LEN];
+} UtMark;
+
 typedef struct UtToken
 {
 	char	   *selector;		/* public name, unique */
@@ -54,6 +65,13 @@ typedef struct UtToken
 	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
 	TimestampTz seen_at;		/* UT_TIME_UNSET: not yet */
 	char	   *alias;			/* NULL, or as imported */
+	bool		rotatable;		/* may rotate itself */
+	bool		is_rotated;		/* the next three are set */
+	uint8		next_verifier[UT_VERIFIER_LEN]; /* of the new secret */
+	TimestampTz activate_by;	/* unused until then, it is dropped */
+	TimestampTz old_until;		/* the old secret counts; UT_TIME_UNSET: as
+								 * long as the new one was not used */
+	UtMark		used;			/* by a validation */
 } UtToken;
 
 /* A use of a token: whoever carries it knows of which database. */
@@ -61,6 +79,7 @@ typedef struct UtNote
 {
 	char		selector[22];	/* UT_SELECTOR_LEN; not terminated */
 	TimestampTz at;
+	UtMark		mark;
 } UtNote;
 
 /* On whose behalf something is done, for the events. */

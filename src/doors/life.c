@@ -17,10 +17,18 @@
 #include "utils/builtins.h"
 #include "utils/timestamp.h"
 
+#include "http/postgrest.h"
+#include "http/promise.h"
+#include "rules/answer.h"
 #include "rules/caller.h"
 #include "rules/lifetime.h"
+#include "rules/request.h"
+#include "rules/rotation.h"
 
 PG_FUNCTION_INFO_V1(unleash_tokens_enforce_lifetime);
+PG_FUNCTION_INFO_V1(unleash_tokens_rotate_api_token);
+PG_FUNCTION_INFO_V1(unleash_tokens_finish_rotation);
+PG_FUNCTION_INFO_V1(unleash_tokens_cancel_rotation);
 
 static void
 put_row(const UtToken *token, TimestampTz latest, void *arg)
@@ -47,4 +55,79 @@ unleash_tokens_enforce_lifetime(PG_FUNCTION_ARGS)
 	InitMaterializedSRF(fcinfo, 0);
 	ut_lifetime_enforce(PG_GETARG_BOOL(0), &actor, put_row, fcinfo->resultinfo);
 	return (Datum) 0;
+}
+
+/* A secret is shown here: no cache on the way may keep it. */
+static void
+answer_rotated(void)
+{
+	StringInfoData headers;
+
+	ut_promise_make();
+	if (!ut_postgrest_is_calling("rotate_api_token"))
+		return;
+	initStringInfo(&headers);
+	ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
+	ut_postgrest_answer(200, &headers);
+}
+
+/* A length of time that is NULL is none that was given: the defaults are for who leaves it out. */
+Datum
+unleash_tokens_rotate_api_token(PG_FUNCTION_ARGS)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	UtRotate	rotate;
+	UtToken		token;
+	char	   *secret;
+	UtProblem	problem;
+
+	if (PG_ARGISNULL(1) || PG_ARGISNULL(2))
+	{
+		(void) ut_problem_set(&problem, UT_PROBLEM_ROTATION_TIME, NULL, "%s is NULL.",
+							  PG_ARGISNULL(1) ? "grace" : "activate_by");
+		ut_problem_raise(&problem);
+	}
+	if (!ut_request_rotate_intervals(PG_GETARG_INTERVAL_P(1), PG_GETARG_INTERVAL_P(2), &rotate, &problem))
+		ut_problem_raise(&problem);
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!ut_rotation_begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &rotate, &actor, &token, &secret, &problem))
+	{
+		if (problem.id == UT_PROBLEM_TOKEN_UNKNOWN)
+			PG_RETURN_NULL();
+		ut_problem_raise(&problem);
+	}
+	answer_rotated();
+	PG_RETURN_JSONB_P(ut_answer_shown(&token, secret));
+}
+
+static Datum
+end_rotation(PG_FUNCTION_ARGS, bool cancel)
+{
+	UtActor		actor = ut_caller_sql_actor();
+	UtToken		token;
+	UtProblem	problem;
+
+	if (PG_ARGISNULL(0))
+		PG_RETURN_NULL();
+	if (!ut_rotation_end(text_to_cstring(PG_GETARG_TEXT_PP(0)), cancel, &actor, &token, &problem))
+	{
+		if (problem.id == UT_PROBLEM_TOKEN_UNKNOWN)
+			PG_RETURN_NULL();
+		ut_problem_raise(&problem);
+	}
+	ut_promise_make();
+	PG_RETURN_JSONB_P(ut_answer_shown(&token, NULL));
+}
+
+Datum
+unleash_tokens_finish_rotation(PG_FUNCTION_ARGS)
+{
+	return end_rotation(fcinfo, false);
+}
+
+Datum
+unleash_tokens_cancel_rotation(PG_FUNCTION_ARGS)
+{
+	return end_rotation(fcinfo, true);
 }

@@ -21,15 +21,19 @@
 #include "rules/answer.h"
 #include "rules/caller.h"
 #include "rules/request.h"
+#include "rules/rotation.h"
 #include "rules/service.h"
 #include "store/version.h"
 #include "text/wire.h"
 
 #define TOKENS "/api/admin/api-tokens"
 
+static bool cancel_rotation(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool create_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool delete_token(UtRequest *request, UtReply *reply, UtProblem *problem);
+static bool finish_rotation(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool list_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
+static bool rotate_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool show_health(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool update_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool validate_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
@@ -40,6 +44,9 @@ const UtRoute ut_routes[] = {
 	{"GET", TOKENS "/{}", 0, list_tokens},
 	{"PUT", TOKENS "/{}", UT_ROUTE_BODY | UT_ROUTE_WRITE, update_token},
 	{"DELETE", TOKENS "/{}", UT_ROUTE_WRITE, delete_token},
+	{"POST", TOKENS "/{}/rotate", UT_ROUTE_BODY | UT_ROUTE_OPTIONAL | UT_ROUTE_WRITE | UT_ROUTE_SELF, rotate_token},
+	{"POST", TOKENS "/{}/rotate/finish", UT_ROUTE_WRITE | UT_ROUTE_SELF, finish_rotation},
+	{"POST", TOKENS "/{}/rotate/cancel", UT_ROUTE_WRITE | UT_ROUTE_SELF, cancel_rotation},
 	{"POST", "/edge/validate", UT_ROUTE_OPEN | UT_ROUTE_BODY | UT_ROUTE_READ, validate_tokens},
 	{"*", "/auth", UT_ROUTE_OPEN, ut_auth_answer},
 	{"*", "/auth/**", UT_ROUTE_OPEN, ut_auth_refuse_below},
@@ -93,6 +100,46 @@ delete_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 
 	(void) ut_service_delete(request->item, &actor);
 	return true;
+}
+
+/* Unleash has no such endpoint: an unknown token is 404. */
+static bool
+rotate_token(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+	UtRotate	rotate;
+	UtToken		token;
+	char	   *secret;
+
+	if (!ut_request_rotate(request->body, &rotate, problem) ||
+		!ut_rotation_begin(request->item, &rotate, &actor, &token, &secret, problem))
+		return false;
+	ut_answer_token(&reply->body, &token, secret);
+	return true;
+}
+
+static bool
+end_rotation(UtRequest *request, bool cancel, UtReply *reply, UtProblem *problem)
+{
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+	UtToken		token;
+
+	if (!ut_rotation_end(request->item, cancel, &actor, &token, problem))
+		return false;
+	ut_answer_token(&reply->body, &token, NULL);
+	return true;
+}
+
+static bool
+finish_rotation(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	return end_rotation(request, false, reply, problem);
+}
+
+static bool
+cancel_rotation(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	return end_rotation(request, true, reply, problem);
 }
 
 /* What Unleash Edge asks: which of these secrets are valid, and for what? */

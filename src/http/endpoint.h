@@ -44,12 +44,14 @@ typedef bool (*UtHandler) (UtRequest *request, UtReply *reply, UtProblem *proble
 #define UT_ROUTE_BODY 2			/* takes a JSON body */
 #define UT_ROUTE_READ 4			/* writes nothing, though it is a POST */
 #define UT_ROUTE_WRITE 8		/* changes something */
+#define UT_ROUTE_SELF 16		/* a rotation: not only for admin tokens */
+#define UT_ROUTE_OPTIONAL 32	/* the body may be left out */
 
 typedef struct UtRoute
 {
 	const char *method;			/* GET stands for HEAD too; * for any */
-	const char *path;			/* exact; a final {} is one segment, and **
-								 * whatever comes */
+	const char *path;			/* exact; {} is one segment, and ** whatever
+								 * comes */
 	int			flags;
 	UtHandler	handler;
 } UtRoute;

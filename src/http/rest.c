@@ -26,6 +26,7 @@
 #include "rules/answer.h"
 #include "rules/caller.h"
 #include "rules/field.h"
+#include "rules/rotation.h"
 #include "text/wire.h"
 
 #define RETRY_SECONDS "5"
@@ -38,12 +39,13 @@
 #define UNAVAILABLE 500
 
 static bool answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem);
+static bool check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem);
 static bytea *finish(UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
 static const char *list_methods(const UtRoute *route);
 static bool match_path(const char *pattern, const char *path, size_t len, const char **item);
-static bool read_body(UtRequest *request, UtProblem *problem);
+static bool read_body(UtRequest *request, bool is_optional, UtProblem *problem);
 static bool read_item(UtRequest *request, UtProblem *problem);
 static bool read_request(UtRequest *request, UtProblem *problem);
 static void refuse(UtReply *reply, const UtProblem *problem);
@@ -92,7 +94,7 @@ answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
 	const UtRoute *route = path == NULL ? NULL : find_method(path, request->method);
 	bool		is_open = path != NULL && (path->flags & UT_ROUTE_OPEN);
 
-	if (!is_open && !ut_caller_require_admin(request->key, &request->caller, problem))
+	if (!is_open && !check_caller(request, path, problem))
 		return false;
 	if (path == NULL || (only_read && (route == NULL || !(route->flags & UT_ROUTE_READ))))
 		return ut_problem_set(problem, UT_PROBLEM_PATH, NULL, "No endpoint has this path.");
@@ -109,13 +111,24 @@ answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
 	}
 	if ((route->flags & UT_ROUTE_WRITE) && !ut_endpoint_can_write(problem))
 		return false;
-	if ((route->flags & UT_ROUTE_BODY) && !read_body(request, problem))
+	if ((route->flags & UT_ROUTE_BODY) && !read_body(request, route->flags & UT_ROUTE_OPTIONAL, problem))
 		return false;
-	if (!read_item(request, problem) || !route->handler(request, reply, problem))
+	if ((!(route->flags & UT_ROUTE_SELF) && !read_item(request, problem)) || !route->handler(request, reply, problem))
 		return false;
 	if (route->flags & UT_ROUTE_WRITE)
 		ut_promise_make();
 	return true;
+}
+
+/* Who may rotate a token depends on which one it is. */
+static bool
+check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem)
+{
+	if (path == NULL || !(path->flags & UT_ROUTE_SELF))
+		return ut_caller_require_admin(request->key, &request->caller, problem);
+	return ut_caller_identify(request->key, &request->caller, problem) &&
+		read_item(request, problem) &&
+		ut_rotation_permit(&request->caller, request->key, request->item, problem);
 }
 
 /*
@@ -142,6 +155,8 @@ static bool
 match_path(const char *pattern, const char *path, size_t len, const char **item)
 {
 	size_t		fixed = strcspn(pattern, "{*");
+	const char *rest = pattern + fixed + 2;
+	const char *slash;
 
 	*item = NULL;
 	if (pattern[fixed] == '\0')
@@ -150,9 +165,13 @@ match_path(const char *pattern, const char *path, size_t len, const char **item)
 		return false;
 	if (pattern[fixed] == '*')
 		return true;
-	if (memchr(path + fixed, '/', len - fixed) != NULL)
+	path += fixed;
+	len -= fixed;
+	slash = memchr(path, '/', len);
+	if (slash == path || strlen(rest) != (slash == NULL ? 0 : len - (slash - path)) ||
+		memcmp(rest, path + len - strlen(rest), strlen(rest)) != 0)
 		return false;
-	*item = pnstrdup(path + fixed, len - fixed);
+	*item = pnstrdup(path, len - strlen(rest));
 	return true;
 }
 
@@ -207,11 +226,14 @@ read_item(UtRequest *request, UtProblem *problem)
 }
 
 static bool
-read_body(UtRequest *request, UtProblem *problem)
+read_body(UtRequest *request, bool is_optional, UtProblem *problem)
 {
 	const char *type = request->content_type == NULL ? "" : request->content_type;
 	const char *encoding = request->content_encoding == NULL ? "" : request->content_encoding;
+	int			len = request->bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(request->bytes);
 
+	if (is_optional && *type == '\0' && len == 0)
+		type = "application/json";
 	switch (ut_wire_media(type, strlen(type)))
 	{
 		case UT_MEDIA_JSON:
@@ -231,8 +253,7 @@ read_body(UtRequest *request, UtProblem *problem)
 							  "You sent the content encoding %s.",
 							  ut_field_show(encoding, strlen(encoding)));
 	return ut_field_read_json(request->bytes == NULL ? "" : VARDATA_ANY(request->bytes),
-							  request->bytes == NULL ? 0 : VARSIZE_ANY_EXHDR(request->bytes),
-							  PG_UTF8, &request->body, problem);
+							  len, PG_UTF8, &request->body, problem);
 }
 
 static void

@@ -20,6 +20,7 @@
 #include "rules/answer.h"
 #include "base/clock.h"
 #include "base/scope.h"
+#include "rules/validity.h"
 #include "text/datetime.h"
 
 /* What each token of a list has at least, but for its name and its projects. */
@@ -111,6 +112,24 @@ join_projects(const UtScope *scope)
 	return joined.data;
 }
 
+/* Only where there is one, so that an answer is Unleash's otherwise. */
+static void
+append_rotation(StringInfo out, const UtToken *token)
+{
+	UtValidity	validity = ut_validity_of(token);
+
+	if (validity != UT_VALIDITY_PENDING && validity != UT_VALIDITY_GRACE)
+		return;
+	append_key(out, KEY("rotation"));
+	appendStringInfoChar(out, '{');
+	append_text(out, KEY("state"), ut_validity_name(validity));
+	if (validity == UT_VALIDITY_PENDING)
+		append_time(out, KEY("activateBy"), token->activate_by);
+	else
+		append_time(out, KEY("oldUntil"), token->old_until);
+	appendStringInfoChar(out, '}');
+}
+
 void
 ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 {
@@ -127,7 +146,11 @@ ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 	append_time(out, KEY("seenAt"), token->seen_at);
 	append_text(out, KEY("alias"), token->alias);
 	append_text(out, KEY("secret"), secret != NULL ? secret : token->selector);
-	appendStringInfoString(out, ",\"secure\":true}");
+	appendStringInfoString(out, ",\"secure\":true");
+	if (token->rotatable)
+		appendStringInfoString(out, ",\"rotatable\":true");
+	append_rotation(out, token);
+	appendStringInfoChar(out, '}');
 	pfree(project);
 }
 
@@ -199,11 +222,29 @@ ut_answer_validation(const UtToken *token)
 	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_OBJECT, NULL));
 }
 
+/* As append_rotation(). */
+static void
+push_rotation(JsonbParseState **state, const UtToken *token)
+{
+	UtValidity	validity = ut_validity_of(token);
+
+	if (validity != UT_VALIDITY_PENDING && validity != UT_VALIDITY_GRACE)
+		return;
+	push_string(state, WJB_KEY, "rotation");
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_text(state, "state", ut_validity_name(validity));
+	if (validity == UT_VALIDITY_PENDING)
+		push_time(state, "activateBy", token->activate_by);
+	else
+		push_time(state, "oldUntil", token->old_until);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
 /* A token as shown; as events keep it when there is nothing to stand as its secret. */
 static JsonbValue *
 push_token(JsonbParseState **state, const UtToken *token, const char *secret)
 {
-	JsonbValue	secure = {.type = jbvBool,.val.boolean = true};
+	JsonbValue	yes = {.type = jbvBool,.val.boolean = true};
 
 	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
 	push_text(state, "type", ut_token_type_names[token->type]);
@@ -212,13 +253,19 @@ push_token(JsonbParseState **state, const UtToken *token, const char *secret)
 	{
 		push_text(state, "secret", secret);
 		push_string(state, WJB_KEY, "secure");
-		pushJsonbValue(state, WJB_VALUE, &secure);
+		pushJsonbValue(state, WJB_VALUE, &yes);
 	}
 	push_time(state, "seenAt", token->seen_at);
 	push_text(state, "project", join_projects(&token->scope));
 	push_projects(state, &token->scope);
+	push_rotation(state, token);
 	push_time(state, "createdAt", token->created_at);
 	push_time(state, "expiresAt", token->expires_at);
+	if (token->rotatable)
+	{
+		push_string(state, WJB_KEY, "rotatable");
+		pushJsonbValue(state, WJB_VALUE, &yes);
+	}
 	push_text(state, "tokenName", token->name);
 	push_text(state, "environment", ut_scope_environment(token));
 	return pushJsonbValue(state, WJB_END_OBJECT, NULL);

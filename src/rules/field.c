@@ -145,6 +145,20 @@ ut_field_string(Jsonb *body, const char *key, const char *path, char **text,
 }
 
 bool
+ut_field_boolean(Jsonb *body, const char *key, const char *path, bool *value,
+				 UtProblem *problem)
+{
+	JsonbValue *found = ut_field_find(body, key);
+
+	*value = found != NULL && found->type == jbvBool && found->val.boolean;
+	if (found == NULL || found->type == jbvBool)
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, path,
+						  "The field %s must be true or false. You sent %s.",
+						  key, ut_field_show_value(found));
+}
+
+bool
 ut_field_time(Jsonb *body, const char *key, const char *path,
 			  TimestampTz *time, UtProblem *problem)
 {

@@ -40,6 +40,10 @@ extern char *ut_field_get_string(Jsonb *body, const char *key);
 extern bool ut_field_string(Jsonb *body, const char *key, const char *path,
 							char **text, UtProblem *problem);
 
+/* The value of a key that must be true or false; *value is false when not there. */
+extern bool ut_field_boolean(Jsonb *body, const char *key, const char *path,
+							 bool *value, UtProblem *problem);
+
 /*
  * Read a time from a field that may be null or missing, which both give
  * UT_TIME_UNSET.

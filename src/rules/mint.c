@@ -31,6 +31,8 @@ ut_mint_token(const UtCreate *create, UtToken *token)
 	token->scope = create->scope;
 	token->created_at = ut_clock_from_ms(ut_clock_now_ms());
 	token->expires_at = create->expires_at;
+	token->rotatable = create->rotatable;
+	token->activate_by = token->old_until = UT_TIME_UNSET;
 	token->seen_at = UT_TIME_UNSET;
 }
 
@@ -67,9 +69,12 @@ convert_prefix(const char *prefix, size_t *len)
 	return utf8;
 }
 
-/* Checksum and digest are over the UTF-8 form. */
-char *
-ut_mint_secret(UtToken *token)
+/*
+ * Checksum and digest are over the UTF-8 form.  With a selector of its own the
+ * secret keeps that one.
+ */
+static char *
+mint(const UtToken *token, uint8 *verifier, char *selector)
 {
 	unsigned char random[UT_SECRET_RANDOM];
 	char	   *prefix = compose_prefix(token);
@@ -84,15 +89,38 @@ ut_mint_secret(UtToken *token)
 	{
 		CHECK_FOR_INTERRUPTS();
 		ut_crypto_random(random, sizeof(random));
-		len = ut_secret_compose(utf8, size, utf8_prefix, prefix_len,
-								ut_clock_to_ms(token->created_at), random, sizeof(random));
+		len = token->selector != NULL ?
+			ut_secret_compose_again(utf8, size, utf8_prefix, prefix_len,
+									token->selector, random, sizeof(random)) :
+			ut_secret_compose(utf8, size, utf8_prefix, prefix_len,
+							  ut_clock_to_ms(token->created_at), random, sizeof(random));
 	} while (len == 0);
-	ut_crypto_verifier(utf8, len, token->verifier);
+	ut_crypto_verifier(utf8, len, verifier);
 	secret = psprintf("%s%s", prefix, utf8 + prefix_len);
-	token->selector = pnstrdup(utf8 + len - UT_KEY_LEN - 1 - UT_SELECTOR_LEN, UT_SELECTOR_LEN);
+	memcpy(selector, utf8 + len - UT_KEY_LEN - 1 - UT_SELECTOR_LEN, UT_SELECTOR_LEN);
 	explicit_bzero(random, sizeof(random));
 	explicit_bzero(utf8, size);
 	pfree(utf8);
 	pfree(prefix);
 	return secret;
+}
+
+char *
+ut_mint_secret(UtToken *token)
+{
+	char	   *selector = palloc0(UT_SELECTOR_LEN + 1);
+	char	   *secret;
+
+	token->selector = NULL;
+	secret = mint(token, token->verifier, selector);
+	token->selector = selector;
+	return secret;
+}
+
+char *
+ut_mint_next_secret(UtToken *token)
+{
+	char		selector[UT_SELECTOR_LEN];
+
+	return mint(token, token->next_verifier, selector);
 }

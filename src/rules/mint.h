@@ -25,4 +25,10 @@ extern void ut_mint_token(const UtCreate *create, UtToken *token);
  */
 extern char *ut_mint_secret(UtToken *token);
 
+/*
+ * Draw another key for the selector of a token: its next_verifier is filled in.
+ * Otherwise the same.
+ */
+extern char *ut_mint_next_secret(UtToken *token);
+
 #endif							/* UT_MINT_H */

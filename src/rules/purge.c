@@ -19,44 +19,21 @@
 #include "utils/fmgrprotos.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "rules/purge.h"
 #include "rules/service.h"
 #include "store/store.h"
-
-#define MAX_YEARS 1000
-#define MAX_DAYS (MAX_YEARS * 366)
-
-/*
- * Each part of an interval has a sign of its own: all together count, and each
- * must be small enough to be subtracted.  An infinite one has the largest parts.
- */
-static bool
-has_allowed_parts(const Interval *age)
-{
-	return age->month >= -MAX_YEARS * MONTHS_PER_YEAR && age->month <= MAX_YEARS * MONTHS_PER_YEAR &&
-		age->day >= -MAX_DAYS && age->day <= MAX_DAYS &&
-		age->time >= -MAX_DAYS * USECS_PER_DAY && age->time <= MAX_DAYS * USECS_PER_DAY;
-}
-
-static TimestampTz
-subtract(TimestampTz time, const Interval *age)
-{
-	return DatumGetTimestampTz(DirectFunctionCall2(timestamptz_mi_interval, TimestampTzGetDatum(time),
-												   IntervalPGetDatum(age)));
-}
 
 /* The time that lies so long ago. */
 static TimestampTz
 compute_time(const Interval *age)
 {
-	static const Interval longest = {.month = MAX_YEARS * MONTHS_PER_YEAR};
-	TimestampTz now = GetCurrentTimestamp();
-	TimestampTz time = has_allowed_parts(age) ? subtract(now, age) : DT_NOEND;
+	TimestampTz time;
 
-	if (time > now || time < subtract(now, &longest))
+	if (!ut_clock_move(GetCurrentTimestamp(), age, true, &time))
 		ereport(ERROR,
 				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
-				 errmsg("older_than must be between 0 and %d years", MAX_YEARS),
+				 errmsg("older_than must be between 0 and %d years", UT_CLOCK_MAX_YEARS),
 				 errdetail("It is %s.", DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(age)))),
 				 errhint("Give an age such as '90 days'.")));
 	return time;

@@ -16,12 +16,18 @@
 #include "lib/stringinfo.h"
 #include "mb/pg_wchar.h"
 #include "utils/builtins.h"
+#include "utils/fmgrprotos.h"
 #include "utils/jsonb.h"
 #include "utils/timestamp.h"
 
+#include "base/clock.h"
 #include "base/encoding.h"
 #include "rules/field.h"
 #include "rules/request.h"
+
+#define DEFAULT_GRACE_SECONDS (24 * 60 * 60)
+#define DEFAULT_ACTIVATION_SECONDS (7 * 24 * 60 * 60)
+#define MAX_SECONDS_DIGITS 11	/* more than 1,000 years have */
 
 #define MAX_NAME 1000			/* characters of a token name */
 #define MAX_PROJECTS 1000		/* elements of projects */
@@ -49,7 +55,8 @@ ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
 		!read_name(body, &create->name, problem) ||
 		!read_environment(body, &create->environment, problem) ||
 		!read_scope(body, &create->scope, problem) ||
-		!read_expiry(body, &create->expires_at, problem))
+		!read_expiry(body, &create->expires_at, problem) ||
+		!ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem))
 		return false;
 
 	if (create->type == UT_TOKEN_ADMIN)
@@ -82,6 +89,77 @@ ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem)
 	if (ut_field_find(body, "expiresAt") == NULL)
 		return ut_field_missing(problem, "expiresAt", "/body/expiresAt");
 	return read_expiry(body, expires_at, problem);
+}
+
+/* Seconds as a JSON number without a fraction. */
+static bool
+read_seconds(Jsonb *body, int64 *seconds, UtProblem *problem)
+{
+	JsonbValue *value = ut_field_find(body, "graceSeconds");
+	char	   *digits;
+
+	if (value == NULL)
+		return true;
+	if (value->type != jbvNumeric)
+		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/graceSeconds",
+							  "The field graceSeconds must be a number. You sent %s.",
+							  ut_field_show_value(value));
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (strlen(digits) > MAX_SECONDS_DIGITS || digits[strspn(digits, "0123456789")] != '\0')
+		return ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, "/body/graceSeconds",
+							  "The field graceSeconds must be a whole number of seconds. You sent %s.",
+							  ut_field_show_value(value));
+	*seconds = strtoi64(digits, NULL, 10);
+	return true;
+}
+
+/* What the times of a rotation may be, whoever asks for them. */
+static bool
+check_rotate(const UtRotate *rotate, UtProblem *problem)
+{
+	TimestampTz now = GetCurrentTimestamp();
+	Interval	longest = {.month = UT_CLOCK_MAX_YEARS * MONTHS_PER_YEAR};
+	TimestampTz end;
+	TimestampTz ignored;
+
+	(void) ut_clock_move(now, &longest, false, &end);
+	if (!ut_clock_move(now, &rotate->grace, false, &ignored))
+		return ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, "/body/graceSeconds",
+							  "The grace would be %s.",
+							  DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(&rotate->grace))));
+	if (rotate->activate_by <= now || rotate->activate_by > end)
+		return ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, "/body/activateBy",
+							  "The new secret would have to be used %s.",
+							  rotate->activate_by <= now ? "in the past" : "too far from now");
+	return true;
+}
+
+bool
+ut_request_rotate(Jsonb *body, UtRotate *rotate, UtProblem *problem)
+{
+	int64		seconds = DEFAULT_GRACE_SECONDS;
+
+	if (!ut_field_object(body, problem) ||
+		!read_seconds(body, &seconds, problem) ||
+		!ut_field_time(body, "activateBy", "/body/activateBy", &rotate->activate_by, problem))
+		return false;
+	memset(&rotate->grace, 0, sizeof(Interval));
+	rotate->grace.time = seconds * USECS_PER_SEC;
+	if (rotate->activate_by == UT_TIME_UNSET)
+		rotate->activate_by = GetCurrentTimestamp() + DEFAULT_ACTIVATION_SECONDS * USECS_PER_SEC;
+	return check_rotate(rotate, problem);
+}
+
+bool
+ut_request_rotate_intervals(const Interval *grace, const Interval *activate_by,
+							UtRotate *rotate, UtProblem *problem)
+{
+	rotate->grace = *grace;
+	if (!ut_clock_move(GetCurrentTimestamp(), activate_by, false, &rotate->activate_by))
+		return ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, NULL,
+							  "activate_by would be %s.",
+							  DatumGetCString(DirectFunctionCall1(interval_out, IntervalPGetDatum(activate_by))));
+	return check_rotate(rotate, problem);
 }
 
 bool

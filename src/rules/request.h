@@ -11,6 +11,7 @@
 #define UT_REQUEST_H
 
 #include "utils/jsonb.h"
+#include "utils/timestamp.h"
 
 #include "base/problem.h"
 #include "base/token.h"
@@ -26,6 +27,7 @@ typedef struct UtCreate
 	char	   *environment;	/* NULL for admin: all */
 	UtScope		scope;
 	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
+	bool		rotatable;		/* may rotate itself */
 } UtCreate;
 
 /* Read the body of create by the rules of doc/reference.md, in their order. */
@@ -45,6 +47,23 @@ extern bool ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *p
  * were refused.
  */
 extern bool ut_request_tokens(Jsonb *body, char ***tokens, int *count, UtProblem *problem);
+
+/* What is asked for of a rotation. */
+typedef struct UtRotate
+{
+	Interval	grace;			/* of the old secret, from the first use of
+								 * the new one */
+	TimestampTz activate_by;	/* unused until then, the new one is dropped */
+} UtRotate;
+
+/*
+ * Read the body of rotate: graceSeconds, by default a day, and activateBy, by
+ * default in seven days.  What is given as intervals is bounded likewise: grace
+ * from 0 to 1,000 years, activation later than now and within 1,000 years.
+ */
+extern bool ut_request_rotate(Jsonb *body, UtRotate *rotate, UtProblem *problem);
+extern bool ut_request_rotate_intervals(const Interval *grace, const Interval *activate_by,
+										UtRotate *rotate, UtProblem *problem);
 
 /* The token type of a name in any case; false when there is none. */
 extern bool ut_request_type(const char *name, UtTokenType *type);

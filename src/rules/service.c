@@ -24,6 +24,7 @@
 #include "rules/mint.h"
 #include "text/secret.h"
 #include "rules/service.h"
+#include "rules/validity.h"
 #include "store/store.h"
 #include "usage/usage.h"
 
@@ -33,8 +34,6 @@ int			ut_max_tokens = 0;
 								 * be written */
 
 static bool check_create(const UtCreate *create, UtProblem *problem);
-static void report(const char *type, const UtToken *before, const UtToken *after,
-				   const UtActor *actor);
 
 bool
 ut_service_create(const UtCreate *create, const UtActor *actor,
@@ -111,10 +110,10 @@ parse_secret(const char *secret, size_t len, Parsed *parsed)
 
 /* What becomes of a secret, given the token that was found, if any. */
 static UtVerdict
-judge(const Parsed *parsed, bool found, const UtToken *token)
+judge(const Parsed *parsed, bool found, UtToken *token)
 {
 	/* compared also when nothing was found, to take the same time */
-	if (!(ut_secret_equal(parsed->verifier, token->verifier, UT_VERIFIER_LEN) & found))
+	if (!(ut_validity_accepts(token, parsed->verifier) & found))
 		return UT_VERDICT_UNKNOWN;
 	if (token->expires_at != UT_TIME_UNSET && token->expires_at <= GetCurrentTimestamp())
 		return UT_VERDICT_EXPIRED;
@@ -270,7 +269,22 @@ find_and_lock(const char *reference, UtToken *token)
 		parsed.selector = token->selector;
 	}
 	return ut_store_lock(parsed.selector, token) &&
-		ut_secret_equal(parsed.verifier, token->verifier, UT_VERIFIER_LEN);
+		ut_validity_accepts(token, parsed.verifier);
+}
+
+bool
+ut_service_find(const char *reference, UtToken *token)
+{
+	Parsed		parsed;
+
+	if (ut_secret_is_selector(reference, strlen(reference)) && ut_store_find(reference, token))
+		return true;
+	parse_secret(reference, strlen(reference), &parsed);
+	if (parsed.kind == UT_SECRET_REFUSED)
+		return false;
+	return (parsed.kind == UT_SECRET_V1 ? ut_store_find_by_verifier(parsed.verifier, token) :
+			ut_store_find(parsed.selector, token)) &&
+		ut_validity_accepts(token, parsed.verifier);
 }
 
 /*
@@ -308,7 +322,7 @@ void
 ut_service_set_expiry(const UtToken *before, const UtToken *after, const UtActor *actor)
 {
 	ut_store_set_expiry(after->selector, after->expires_at);
-	report("api-token-updated", before, after, actor);
+	ut_service_report("api-token-updated", before, after, actor);
 }
 
 bool
@@ -329,12 +343,12 @@ ut_service_remove(const UtToken *token, const UtActor *actor)
 
 	ut_store_delete(token->selector);
 	ut_usage_overlay(&shown);
-	report("api-token-deleted", &shown, NULL, actor);
+	ut_service_report("api-token-deleted", &shown, NULL, actor);
 }
 
 /* One event for a change; before or after is NULL. */
-static void
-report(const char *type, const UtToken *before, const UtToken *after, const UtActor *actor)
+void
+ut_service_report(const char *type, const UtToken *before, const UtToken *after, const UtActor *actor)
 {
 	ut_store_add_event(type, after != NULL ? after : before, actor,
 					   after == NULL ? NULL : ut_answer_event_data(after),
@@ -347,6 +361,6 @@ ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor)
 	for (int i = 0; i < count; i++)
 	{
 		ut_usage_overlay(&tokens[i]);
-		report("api-token-deleted", &tokens[i], NULL, actor);
+		ut_service_report("api-token-deleted", &tokens[i], NULL, actor);
 	}
 }

@@ -78,6 +78,13 @@ extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
 /* Delete a token that is locked, with its event. */
 extern void ut_service_remove(const UtToken *token, const UtActor *actor);
 
+/* The token that reference names, which is not locked: read what is committed now. */
+extern bool ut_service_find(const char *reference, UtToken *token);
+
+/* Write the event of a change; before or after is NULL. */
+extern void ut_service_report(const char *type, const UtToken *before, const UtToken *after,
+							  const UtActor *actor);
+
 /* Write the events of tokens that went with their last project. */
 extern void ut_service_report_scopeless(UtToken *tokens, int count, const UtActor *actor);
 

@@ -73,6 +73,12 @@ get_by_verifier(const UtIncoming *incoming)
 }
 
 static Datum
+get_rotatable(const UtIncoming *incoming)
+{
+	return BoolGetDatum(incoming->token.rotatable);
+}
+
+static Datum
 get_created_at(const UtIncoming *incoming)
 {
 	return TimestampTzGetDatum(incoming->token.created_at);
@@ -330,7 +336,7 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 void
 ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
 {
-	Datum		values[9] = {
+	Datum		values[10] = {
 		make_column(incoming, count, false, get_selector, TEXTOID),
 		make_column(incoming, count, false, get_verifier, BYTEAOID),
 		make_column(incoming, count, false, get_name, TEXTOID),
@@ -339,6 +345,7 @@ ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtAc
 		make_column(incoming, count, false, get_all_projects, BOOLOID),
 		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
 		make_times(incoming, count, false),
+		make_column(incoming, count, false, get_rotatable, BOOLOID),
 		CStringGetTextDatum(actor->name)
 	};
 

@@ -23,12 +23,17 @@
 #include "store/trust.h"
 #include "store/version.h"
 
-#define MAX_ARGS 12
+#define MAX_ARGS 13
 
 /* As enum UtTokenColumn has them; what a token reaches is read by read.c. */
 #define TOKEN_COLUMNS \
 	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
-	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias "
+	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, t.created_by, t.rotatable, " \
+	"t.next_verifier, t.activate_by, t.grace, t.old_until "
+
+/* Does a note say that the new secret of a rotation was used, which the row does not know yet? */
+#define ACTIVATES \
+	"(t.old_until IS NULL AND substring(t.next_verifier FROM 1 FOR 4) = u.mark)"
 
 /* The tokens that expire later than so many seconds after they were made. */
 #define LONGER \
@@ -73,12 +78,12 @@ static const Statement statements[UT_PLANS] = {
 	 */
 	[UT_PLAN_INSERT] = {
 		"WITH t AS (INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, "
-		"environment, all_projects, created_at, expires_at, created_by) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (selector) DO NOTHING RETURNING selector, token_name) "
+		"environment, all_projects, created_at, expires_at, created_by, rotatable) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $12) ON CONFLICT (selector) DO NOTHING RETURNING selector, token_name) "
 		"INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, actor_selector, data) "
 		"SELECT 'api-token-created', t.selector, t.token_name, $9, $10, $11 FROM t",
-		11, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID}, true},
+		12, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TEXTOID, TEXTOID, JSONBOID, BOOLOID}, true},
 	[UT_PLAN_INSERT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",
@@ -110,6 +115,22 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_UPDATE_EXPIRY] = {
 		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
 	2, {TEXTOID, TIMESTAMPTZOID}, true},
+	/* what the rotation before has left behind is moved first */
+	[UT_PLAN_UPDATE_ROTATION] = {
+		"UPDATE unleash_tokens.api_token AS t SET "
+		"verifier = CASE WHEN t.old_until IS NULL THEN t.verifier ELSE t.next_verifier END, "
+		"by_verifier = t.by_verifier AND t.old_until IS NULL, next_verifier = $2, activate_by = $3, grace = $4, "
+		"old_until = NULL WHERE t.selector = $1",
+	4, {TEXTOID, BYTEAOID, TIMESTAMPTZOID, INTERVALOID}, true},
+	[UT_PLAN_FINISH_ROTATION] = {
+		"UPDATE unleash_tokens.api_token SET verifier = next_verifier, by_verifier = false, "
+		"next_verifier = NULL, activate_by = NULL, grace = NULL, old_until = NULL "
+		"WHERE selector = $1 AND next_verifier IS NOT NULL",
+	1, {TEXTOID}, true},
+	[UT_PLAN_CANCEL_ROTATION] = {
+		"UPDATE unleash_tokens.api_token SET next_verifier = NULL, activate_by = NULL, grace = NULL "
+		"WHERE selector = $1 AND next_verifier IS NOT NULL AND old_until IS NULL",
+	1, {TEXTOID}, true},
 	[UT_PLAN_LOCK_EXPIRED] = {
 		"SELECT selector FROM unleash_tokens.api_token WHERE expires_at <= $1 ORDER BY selector FOR UPDATE",
 	1, {TIMESTAMPTZOID}},
@@ -130,10 +151,10 @@ static const Statement statements[UT_PLANS] = {
 	1, {TEXTARRAYOID}},
 	[UT_PLAN_INSERT_MANY] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, created_at, expires_at, created_by) "
-		"SELECT u.*, $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u",
-		9, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, TEXTOID}, true},
+		"all_projects, created_at, expires_at, rotatable, created_by) "
+		"SELECT u.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u",
+		10, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+	BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTOID}, true},
 	/* a unique index that is not valid keeps nothing out */
 	[UT_PLAN_IMPORT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
@@ -167,11 +188,27 @@ static const Statement statements[UT_PLANS] = {
 		"JOIN unnest($1, $2) AS u (selector, at) ON l.selector = u.selector COLLATE \"C\" "
 		"WHERE t.ctid = l.ctid AND (t.seen_at IS NULL OR t.seen_at < u.at)",
 	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+
+	/*
+	 * by the token's own use; the old secret goes on from the use that was
+	 * noted last, so that a late write lengthens the grace
+	 */
+	[UT_PLAN_ACTIVATE] = {
+		"WITH a AS (UPDATE unleash_tokens.api_token AS t SET old_until = u.at + t.grace "
+		"FROM (SELECT selector, ctid FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
+		"AND next_verifier IS NOT NULL AND old_until IS NULL ORDER BY selector FOR NO KEY UPDATE SKIP LOCKED) AS l "
+		"JOIN unnest($1, $2, $3) AS u (selector, at, mark) ON l.selector = u.selector COLLATE \"C\" "
+		"WHERE t.ctid = l.ctid AND " ACTIVATES " RETURNING t.selector, t.token_name, t.old_until) "
+		"INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, actor_selector, data) "
+		"SELECT 'api-token-rotation-activated', a.selector, a.token_name, a.token_name, a.selector, "
+		"jsonb_build_object('rotation', jsonb_build_object('state', 'grace', "
+		"'oldUntil', to_char(a.old_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'))) FROM a",
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID}, true},
 	[UT_PLAN_FIND_UNSEEN] = {
-		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS u (selector, at, ord) "
+		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (selector, at, mark, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
-		"WHERE t.seen_at IS NULL OR t.seen_at < u.at",
-	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+		"WHERE t.seen_at IS NULL OR t.seen_at < u.at OR " ACTIVATES,
+	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID}, true},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",

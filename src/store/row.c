@@ -93,6 +93,13 @@ get_time(const Datum *values, const bool *nulls, UtTokenColumn column)
 	return nulls[column - 1] ? UT_TIME_UNSET : DatumGetTimestampTz(values[column - 1]);
 }
 
+/* The table's constraints see to the length. */
+static void
+read_digest(Datum value, uint8 *digest)
+{
+	memcpy(digest, VARDATA_ANY(DatumGetByteaPP(value)), UT_VERIFIER_LEN);
+}
+
 static UtTokenType
 parse_type(const text *name)
 {
@@ -103,6 +110,36 @@ parse_type(const text *name)
 			return (UtTokenType) i;
 	}
 	elog(ERROR, "unknown token type in table unleash_tokens.api_token");
+}
+
+Datum
+ut_row_mark_array(const UtNote *notes, int count)
+{
+	Datum	   *values = palloc(Max(count, 1) * sizeof(Datum));
+
+	for (int i = 0; i < count; i++)
+		values[i] = notes[i].mark.is_set ? ut_row_bytea(notes[i].mark.bytes, UT_MARK_LEN) : (Datum) 0;
+	return ut_row_array(values, count, BYTEAOID, true);
+}
+
+UtMark *
+ut_row_read_marks(ArrayType *array, int *count)
+{
+	Datum	   *values;
+	bool	   *nulls;
+	UtMark	   *marks;
+
+	deconstruct_array(array, BYTEAOID, -1, false, TYPALIGN_INT, &values, &nulls, count);
+	marks = palloc0(Max(*count, 1) * sizeof(UtMark));
+	for (int i = 0; i < *count; i++)
+	{
+		bytea	   *bytes = nulls[i] ? NULL : DatumGetByteaPP(values[i]);
+
+		marks[i].is_set = bytes != NULL && VARSIZE_ANY_EXHDR(bytes) == UT_MARK_LEN;
+		if (marks[i].is_set)
+			memcpy(marks[i].bytes, VARDATA_ANY(bytes), UT_MARK_LEN);
+	}
+	return marks;
 }
 
 char	  **
@@ -178,18 +215,30 @@ ut_row_read_count(SPITupleTable *table, uint64 row)
 									   table->tupdesc->natts, &isnull));
 }
 
+/* Most tokens have none. */
+static void
+read_rotation(const Datum *values, const bool *nulls, UtToken *token)
+{
+	token->is_rotated = !nulls[UT_COLUMN_NEXT_VERIFIER - 1];
+	token->used.is_set = false;
+	if (token->is_rotated)
+		read_digest(values[UT_COLUMN_NEXT_VERIFIER - 1], token->next_verifier);
+	else
+		memset(token->next_verifier, 0, UT_VERIFIER_LEN);
+	token->activate_by = get_time(values, nulls, UT_COLUMN_ACTIVATE_BY);
+	token->old_until = get_time(values, nulls, UT_COLUMN_OLD_UNTIL);
+}
+
 void
 ut_row_read_token(TupleTableSlot *row, UtToken *token)
 {
 	Datum	   *values = row->tts_values;
 	bool	   *nulls = row->tts_isnull;
-	bytea	   *verifier;
 
-	slot_getsomeattrs(row, UT_COLUMN_ALIAS);
+	slot_getsomeattrs(row, UT_COLUMN_OLD_UNTIL);
 	memset(&token->scope, 0, sizeof(UtScope));
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
-	verifier = DatumGetByteaPP(values[UT_COLUMN_VERIFIER - 1]);
-	memcpy(token->verifier, VARDATA_ANY(verifier), UT_VERIFIER_LEN);
+	read_digest(values[UT_COLUMN_VERIFIER - 1], token->verifier);
 	token->name = get_text(values, nulls, UT_COLUMN_NAME);
 	token->type = parse_type(DatumGetTextPP(values[UT_COLUMN_TYPE - 1]));
 	token->environment = get_text(values, nulls, UT_COLUMN_ENVIRONMENT);
@@ -198,4 +247,6 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	token->expires_at = get_time(values, nulls, UT_COLUMN_EXPIRES_AT);
 	token->seen_at = get_time(values, nulls, UT_COLUMN_SEEN_AT);
 	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
+	token->rotatable = DatumGetBool(values[UT_COLUMN_ROTATABLE - 1]);
+	read_rotation(values, nulls, token);
 }

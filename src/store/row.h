@@ -31,6 +31,12 @@ typedef enum UtTokenColumn
 	UT_COLUMN_EXPIRES_AT,
 	UT_COLUMN_SEEN_AT,
 	UT_COLUMN_ALIAS,
+	UT_COLUMN_CREATED_BY,		/* passed over */
+	UT_COLUMN_ROTATABLE,
+	UT_COLUMN_NEXT_VERIFIER,
+	UT_COLUMN_ACTIVATE_BY,
+	UT_COLUMN_GRACE,			/* passed over */
+	UT_COLUMN_OLD_UNTIL,
 	UT_COLUMN_ORD
 } UtTokenColumn;
 
@@ -43,6 +49,10 @@ extern Datum ut_row_time(TimestampTz time, char *null);
 
 /* An array of one dimension of any type; (Datum) 0 is NULL where nullable. */
 extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
+
+/* The marks of notes as an array of bytea, and back; NULL or another length is no mark. */
+extern Datum ut_row_mark_array(const UtNote *notes, int count);
+extern UtMark *ut_row_read_marks(ArrayType *array, int *count);
 
 /* A text array as C strings; a NULL element becomes NULL. */
 extern char **ut_row_read_texts(ArrayType *array, int *count);

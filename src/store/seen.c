@@ -72,19 +72,34 @@ move_unwritten(UtNote *notes, int count, uint64 unwritten)
 	return nleft;
 }
 
+/* Is a new secret among those that were used? */
+static bool
+has_marks(const UtNote *notes, int count)
+{
+	for (int i = 0; i < count; i++)
+	{
+		if (notes[i].mark.is_set)
+			return true;
+	}
+	return false;
+}
+
 static int
 write_notes(UtNote *notes, int count)
 {
-	Datum		values[] = {selectors_of(notes, count), times_of(notes, count)};
+	Datum		values[] = {selectors_of(notes, count), times_of(notes, count), ut_row_mark_array(notes, count)};
 	int			left = 0;
+	bool		marked = has_marks(notes, count);
 
 	ut_store_open();
+	if (marked)
+		ut_store_run(UT_PLAN_ACTIVATE, values, NULL, UT_VIEW_USUAL);
 
 	/*
 	 * what was not written is locked by others, or gone, or as new as the
 	 * note
 	 */
-	if (ut_store_run(UT_PLAN_UPDATE_SEEN, values, NULL, UT_VIEW_USUAL) < count)
+	if (ut_store_run(UT_PLAN_UPDATE_SEEN, values, NULL, UT_VIEW_USUAL) < count || marked)
 		left = move_unwritten(notes, count, ut_store_run(UT_PLAN_FIND_UNSEEN, values, NULL, UT_VIEW_USUAL));
 	ut_store_close();
 	return count - left;

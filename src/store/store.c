@@ -120,8 +120,8 @@ ut_store_is_below(int limit)
 bool
 ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data)
 {
-	Datum		values[11];
-	char		nulls[] = "           ";
+	Datum		values[12];
+	char		nulls[] = "            ";
 	bool		inserted;
 
 	values[0] = CStringGetTextDatum(token->selector);
@@ -135,6 +135,7 @@ ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data)
 	values[8] = CStringGetTextDatum(actor->name);
 	values[9] = ut_row_text(actor->selector, &nulls[9]);
 	values[10] = JsonbPGetDatum(data);
+	values[11] = BoolGetDatum(token->rotatable);
 
 	ut_store_open();
 	inserted = ut_store_run(UT_PLAN_INSERT, values, nulls, UT_VIEW_USUAL) > 0;
@@ -195,6 +196,29 @@ ut_store_set_expiry(const char *selector, TimestampTz expires_at)
 	values[1] = ut_row_time(expires_at, &nulls[1]);
 	ut_store_open();
 	ut_store_expect(ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+void
+ut_store_set_rotation(const UtToken *token, const Interval *grace)
+{
+	Datum		values[] = {CStringGetTextDatum(token->selector),
+		ut_row_bytea(token->next_verifier, UT_VERIFIER_LEN),
+	TimestampTzGetDatum(token->activate_by), IntervalPGetDatum(grace)};
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(UT_PLAN_UPDATE_ROTATION, values, NULL, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+void
+ut_store_end_rotation(const char *selector, bool cancel)
+{
+	Datum		values[] = {CStringGetTextDatum(selector)};
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(cancel ? UT_PLAN_CANCEL_ROTATION : UT_PLAN_FINISH_ROTATION,
+								 values, NULL, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 

@@ -88,6 +88,16 @@ extern void ut_store_set_expiry(const char *selector, TimestampTz expires_at);
 extern void ut_store_delete(const char *selector);
 
 /*
+ * Give a token that is locked a new secret beside its old one: next_verifier and
+ * activate_by.  Of a rotation whose grace has begun the new secret takes the
+ * place of the old one first.
+ */
+extern void ut_store_set_rotation(const UtToken *token, const Interval *grace);
+
+/* End the rotation of a token that is locked: the old secret goes, or (cancel) the new one. */
+extern void ut_store_end_rotation(const char *selector, bool cancel);
+
+/*
  * The tokens, at most 1,000 and in the order of their selectors, from the first
  * one behind after, that never expire or later than so many seconds after they
  * were made; locked FOR UPDATE when they are to be changed.
@@ -101,7 +111,7 @@ extern UtToken *ut_store_lock_expired(TimestampTz by, int *count);
 extern int64 ut_store_delete_events(TimestampTz by);
 
 /*
- * Write when tokens were used; notes are in the order of their selectors.
+ * Write when tokens were used, and which new secrets, with an event each; notes are in the order of their selectors.
  * Rows that others have locked are skipped, a time never goes back.  Notes that
  * are done with (also those of tokens that are gone) are moved to the front;
  * returns how many.

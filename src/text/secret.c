@@ -78,9 +78,26 @@ ut_secret_compose(char *out, size_t size,
 				  const unsigned char *random, size_t nrandom)
 {
 	RandomBytes bytes = {random, nrandom};
-	char	   *selector;
-	char	   *key;
-	char	   *check;
+	char		selector[UT_SELECTOR_LEN];
+
+	memcpy(selector, MARKER, MARKER_LEN);
+	write_base62(selector + MARKER_LEN, TIME_LEN, ms < 0 ? 0 : (uint64_t) ms);
+	if (!draw_base62(selector + MARKER_LEN + TIME_LEN,
+					 UT_SELECTOR_LEN - MARKER_LEN - TIME_LEN, &bytes))
+		return 0;
+	return ut_secret_compose_again(out, size, prefix, prefix_len, selector, bytes.next, bytes.left);
+}
+
+size_t
+ut_secret_compose_again(char *out, size_t size,
+						const char *prefix, size_t prefix_len,
+						const char *selector,
+						const unsigned char *random, size_t nrandom)
+{
+	RandomBytes bytes = {random, nrandom};
+	char	   *tail = out + prefix_len;
+	char	   *key = tail + V2_OPENER_LEN + UT_SELECTOR_LEN + 1;
+	char	   *check = key + CHECKED_KEY_LEN;
 
 	/* What ut_secret_parse would refuse must not be made. */
 	if (prefix_len > UT_SECRET_MAX - TAIL_LEN || has_nul(prefix, prefix_len) ||
@@ -89,17 +106,9 @@ ut_secret_compose(char *out, size_t size,
 
 	if (prefix_len > 0)
 		memcpy(out, prefix, prefix_len);
-	memcpy(out + prefix_len, V2_OPENER, V2_OPENER_LEN);
-	selector = out + prefix_len + V2_OPENER_LEN;
-	key = selector + UT_SELECTOR_LEN + 1;
-	check = key + CHECKED_KEY_LEN;
-
-	memcpy(selector, MARKER, MARKER_LEN);
-	write_base62(selector + MARKER_LEN, TIME_LEN, ms < 0 ? 0 : (uint64_t) ms);
-	if (!draw_base62(selector + MARKER_LEN + TIME_LEN,
-					 UT_SELECTOR_LEN - MARKER_LEN - TIME_LEN, &bytes))
-		return 0;
-	selector[UT_SELECTOR_LEN] = '_';
+	memcpy(tail, V2_OPENER, V2_OPENER_LEN);
+	memcpy(tail + V2_OPENER_LEN, selector, UT_SELECTOR_LEN);
+	key[-1] = '_';
 	if (!draw_base62(key, CHECKED_KEY_LEN, &bytes))
 		return 0;
 	write_base62(check, CHECK_LEN, checksum(out, (size_t) (check - out)));

@@ -50,6 +50,15 @@ extern size_t ut_secret_compose(char *out, size_t size,
 								const unsigned char *random, size_t nrandom);
 
 /*
+ * The same for a selector that is there already, which it may be found by with
+ * another key.
+ */
+extern size_t ut_secret_compose_again(char *out, size_t size,
+									  const char *prefix, size_t prefix_len,
+									  const char *selector,
+									  const unsigned char *random, size_t nrandom);
+
+/*
  * A random selector of length UT_SELECTOR_LEN without the marker, for rows
  * that are found by their digest; not terminated.  False when the random
  * bytes ran out.

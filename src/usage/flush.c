@@ -124,6 +124,7 @@ ut_flush_collect(Oid database, uint32 *cursor, uint32 end, UtNote *notes, int ma
 			if (bucket->notes[i].database != database || (standby && bucket->notes[i].sent))
 				continue;
 			memcpy(notes[count].selector, bucket->notes[i].selector, UT_SELECTOR_LEN);
+			notes[count].mark = bucket->notes[i].mark;
 			notes[count++].at = bucket->notes[i].at;
 		}
 		SpinLockRelease(&bucket->mutex);
@@ -144,7 +145,7 @@ ut_flush_forget(Oid database, const UtNote *notes, int count, bool sent)
 
 		SpinLockAcquire(&bucket->mutex);
 		note = ut_memory_find_note(bucket, tag, database, notes[i].selector);
-		if (note != NULL && note->at <= notes[i].at)
+		if (note != NULL && note->at <= notes[i].at && ut_memory_is_same_mark(&note->mark, &notes[i].mark))
 		{
 			if (!note->sent)
 				forgotten++;

@@ -113,6 +113,27 @@ finish_connection(PGconn *conn, TimestampTz deadline)
 	return PQsetnonblocking(conn, 1) == 0;
 }
 
+/* The marks of the notes as an array literal; true when there are any. */
+static bool
+append_marks(StringInfo marks, const UtNote *notes, int count)
+{
+	bool		any = false;
+
+	for (int i = 0; i < count; i++)
+	{
+		const uint8 *bytes = notes[i].mark.bytes;
+
+		appendStringInfoString(marks, i > 0 ? "," : "{");
+		any |= notes[i].mark.is_set;
+		if (notes[i].mark.is_set)
+			appendStringInfo(marks, "\"\\\\x%02x%02x%02x%02x\"", bytes[0], bytes[1], bytes[2], bytes[3]);
+		else
+			appendStringInfoString(marks, "NULL");
+	}
+	appendStringInfoChar(marks, '}');
+	return any;
+}
+
 /* The notes as two array literals; selectors and times need no quoting. */
 static void
 append_notes(StringInfo selectors, StringInfo times, const UtNote *notes, int count)
@@ -139,16 +160,23 @@ send_notes(PGconn *conn, const UtNote *notes, int count, TimestampTz deadline)
 {
 	StringInfoData selectors;
 	StringInfoData times;
-	const char *values[2];
+	StringInfoData marks;
+	const char *values[3];
+	bool		marked;
 	int			left;
 
 	initStringInfo(&selectors);
 	initStringInfo(&times);
+	initStringInfo(&marks);
 	append_notes(&selectors, &times, notes, count);
+	marked = append_marks(&marks, notes, count);
 	values[0] = selectors.data;
 	values[1] = times.data;
-	if (!PQsendQueryParams(conn, "SELECT unleash_tokens.note_usage($1::text[], $2::timestamptz[])",
-						   2, NULL, values, NULL, NULL, 0))
+	values[2] = marks.data;
+	if (!PQsendQueryParams(conn, marked ?
+						   "SELECT unleash_tokens.note_usage($1::text[], $2::timestamptz[], $3::bytea[])" :
+						   "SELECT unleash_tokens.note_usage($1::text[], $2::timestamptz[])",
+						   marked ? 3 : 2, NULL, values, NULL, NULL, 0))
 		return false;
 	while ((left = PQflush(conn)) != 0)
 	{

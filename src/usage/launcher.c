@@ -51,6 +51,12 @@ static Oid	last_served = InvalidOid;
 /* One did not get a worker because no slot was free. */
 static bool waits_for_slot = false;
 
+/*
+ * The first use of a new secret is to be written at once.  Stays set when a
+ * database has a worker already, which may be past that note.
+ */
+static bool urgent = false;
+
 void
 ut_launcher_register(void)
 {
@@ -170,7 +176,7 @@ start_worker(Oid database, BackgroundWorkerHandle **handle)
 
 /* Give a database a worker when it is due; false when there is none to be had. */
 static bool
-serve_database(Oid database)
+serve_database(Oid database, bool was_urgent)
 {
 	int			place;
 
@@ -178,7 +184,10 @@ serve_database(Oid database)
 		return true;
 	place = ut_flush_open_run(database);
 	if (place == UT_RUN_NOT_DUE)
+	{
+		urgent |= was_urgent;
 		return true;
+	}
 	if (place == UT_RUN_NO_PLACE)
 		return false;
 	if (!start_worker(database, &handles[place]))
@@ -210,8 +219,10 @@ serve_round(bool all)
 	Oid		   *databases = due;
 	int			count;
 	int			first = 0;
+	bool		was_urgent = urgent;
 
 	waits_for_slot = false;
+	urgent = false;
 	if (has_nowhere_to_write())
 		return;
 	StartTransactionCommand();
@@ -222,7 +233,7 @@ serve_round(bool all)
 	while (first < count && databases[first] <= last_served)
 		first++;
 	for (int i = 0; i < count && !waits_for_slot; i++)
-		waits_for_slot = !serve_database(databases[(first + i) % count]);
+		waits_for_slot = !serve_database(databases[(first + i) % count], was_urgent);
 	CommitTransactionCommand();
 }
 
@@ -278,8 +289,10 @@ ut_launcher_main(Datum arg)
 		TimestampTz next = TimestampTzPlusMilliseconds(last, ut_flush_interval * INT64CONST(1000));
 		TimestampTz now = GetCurrentTimestamp();
 		bool		ended = close_ended_runs();
+		bool		calls = ut_memory_take_urgent();
 
-		if (now >= next || ut_memory_is_half_full() || (waits_for_slot && ended))
+		urgent |= calls;
+		if (now >= next || ut_memory_is_half_full() || calls || ((waits_for_slot || urgent) && ended))
 		{
 			serve_round(true);
 			last = now;

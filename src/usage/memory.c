@@ -6,7 +6,8 @@
  * Notes lie in buckets of 64.  A full bucket drops its oldest note.  One that a
  * standby has sent is not forgotten but marked: until the primary has written
  * it and that is replayed, nothing else knows of the use.  Its place is taken
- * when another needs it.
+ * when another needs it.  The first use of a new secret is no mere memory: such
+ * a note is the last to make place.
  *
  * Locking: one spinlock for each bucket, held while its notes are looked
  * at and for nothing else; counters are atomic; what the workers report has a
@@ -51,6 +52,7 @@ ut_memory_clear(void)
 	pg_atomic_init_u64(&ut_memory->held, 0);
 	pg_atomic_init_u64(&ut_memory->dropped, 0);
 	pg_atomic_init_u64(&ut_memory->flushes, 0);
+	pg_atomic_init_u32(&ut_memory->urgent, 0);
 	SpinLockInit(&ut_memory->mutex);
 	ut_memory->last_flush = UT_TIME_UNSET;
 	ut_memory->last_error_at = UT_TIME_UNSET;
@@ -111,12 +113,17 @@ ut_memory_free_note(UtBucket *bucket, UtSlot *note)
 	bucket->tags[note - bucket->notes] = 0;
 	note->database = InvalidOid;
 	note->sent = false;
+	note->mark.is_set = false;
 }
 
-/*
- * Under the bucket's lock: a free place, or the one of the oldest note, where a
- * sent one goes first: it is only a memory, while another is a use.
- */
+/* What a note is worth: a sent one is only a memory, a marked one is waited for. */
+static int
+rank(const UtSlot *note)
+{
+	return note->mark.is_set ? 2 : note->sent ? 0 : 1;
+}
+
+/* Under the bucket's lock: a free place, or the one of the oldest note of those that are worth least. */
 static UtSlot *
 choose_place(UtBucket *bucket)
 {
@@ -129,50 +136,84 @@ choose_place(UtBucket *bucket)
 	{
 		UtSlot	   *note = &bucket->notes[i];
 
-		if (note->sent > chosen->sent || (note->sent == chosen->sent && note->at < chosen->at))
+		if (rank(note) < rank(chosen) || (rank(note) == rank(chosen) && note->at < chosen->at))
 			chosen = note;
 	}
 	return chosen;
 }
 
-/* Set a note; true when one that was still to be written made place for it. */
-static bool
-set_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector, TimestampTz at, uint64 *held)
+bool
+ut_memory_is_same_mark(const UtMark *a, const UtMark *b)
 {
-	UtSlot	   *note = ut_memory_find_note(bucket, tag, database, selector);
-	bool		is_new = note == NULL;
-	bool		was_counted;
+	return a->is_set == b->is_set && (!a->is_set || memcmp(a->bytes, b->bytes, UT_MARK_LEN) == 0);
+}
 
-	if (is_new)
-		note = choose_place(bucket);
-	else if (note->at >= at)
-		return false;
-	was_counted = OidIsValid(note->database) && !note->sent;
+/* A note in a place of its own; what it made place for goes. */
+static UtSlot *
+begin_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector, bool *drops)
+{
+	UtSlot	   *note = choose_place(bucket);
+
+	*drops = OidIsValid(note->database) && !note->sent;
 	bucket->tags[note - bucket->notes] = tag;
 	note->database = database;
 	memcpy(note->selector, selector, UT_SELECTOR_LEN);
+	note->mark.is_set = false;
+	note->at = PG_INT64_MIN;
+	return note;
+}
+
+/*
+ * Set a note; *drops when one that was still to be written made place for it,
+ * *marks when it brings a mark.
+ */
+static void
+set_note(UtBucket *bucket, uint8 tag, Oid database, const char *selector, TimestampTz at,
+		 const UtMark *mark, uint64 *held, bool *drops, bool *marks)
+{
+	UtSlot	   *note = ut_memory_find_note(bucket, tag, database, selector);
+	bool		was_counted = note != NULL && !note->sent;
+
+	if (note == NULL)
+	{
+		note = begin_note(bucket, tag, database, selector, drops);
+		was_counted = *drops;
+	}
+	*marks = mark->is_set && !ut_memory_is_same_mark(mark, &note->mark);
+	if (note->at >= at && !*marks)
+		return;
+	if (*marks)
+		note->mark = *mark;
 	note->sent = false;
-	note->at = at;
+	note->at = Max(note->at, at);
 	if (!was_counted)
 		*held = pg_atomic_add_fetch_u64(&ut_memory->held, 1);
-	return is_new && was_counted;
 }
 
 void
-ut_memory_put(Oid database, const char *selector, TimestampTz at)
+ut_memory_put(Oid database, const char *selector, TimestampTz at, const UtMark *mark)
 {
 	uint8		tag;
 	UtBucket   *bucket = ut_memory_find_bucket(database, selector, &tag);
 	uint64		held = 0;
-	bool		drops;
+	bool		drops = false;
+	bool		marks;
 
 	SpinLockAcquire(&bucket->mutex);
-	drops = set_note(bucket, tag, database, selector, at, &held);
+	set_note(bucket, tag, database, selector, at, mark, &held, &drops, &marks);
 	SpinLockRelease(&bucket->mutex);
 	if (drops)
 		pg_atomic_fetch_add_u64(&ut_memory->dropped, 1);
-	if (held == ut_memory_capacity() / 2 + 1)
+	if (marks)
+		pg_atomic_write_u32(&ut_memory->urgent, 1);
+	if (marks || held == ut_memory_capacity() / 2 + 1)
 		ut_memory_wake_launcher();
+}
+
+bool
+ut_memory_take_urgent(void)
+{
+	return pg_atomic_exchange_u32(&ut_memory->urgent, 0) != 0;
 }
 
 /* ---- Launcher ---- */

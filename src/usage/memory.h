@@ -41,6 +41,8 @@ typedef struct UtSlot
 	Oid			database;		/* InvalidOid: free */
 	char		selector[UT_SELECTOR_LEN];
 	bool		sent;			/* the primary has it; only shown any more */
+	UtMark		mark;			/* a use since the last write was of a new
+								 * secret */
 	TimestampTz at;
 } UtSlot;
 
@@ -70,6 +72,7 @@ typedef struct UtShared
 	pg_atomic_uint64 held;
 	pg_atomic_uint64 dropped;
 	pg_atomic_uint64 flushes;
+	pg_atomic_uint32 urgent;	/* a note is to be written at once */
 	slock_t		mutex;			/* protects what follows up to nbuckets */
 	Latch	   *launcher;		/* NULL while there is none */
 	UtRun		runs[UT_RUNS];
@@ -101,10 +104,17 @@ extern UtSlot *ut_memory_find_note(UtBucket *bucket, uint8 tag, Oid database, co
 extern void ut_memory_free_note(UtBucket *bucket, UtSlot *note);
 
 /*
- * Note a use in any database, unless a newer one is noted; wakes the launcher
- * when half of the notes are taken.
+ * Note a use in any database; a time that is older than the noted one changes
+ * nothing, a mark stays until another comes.  Wakes the launcher when half of the
+ * notes are taken, and at the first use of a new secret, which is urgent.
  */
-extern void ut_memory_put(Oid database, const char *selector, TimestampTz at);
+extern void ut_memory_put(Oid database, const char *selector, TimestampTz at, const UtMark *mark);
+
+/* Is a note to be written at once?  Asked by the launcher, who sees to it. */
+extern bool ut_memory_take_urgent(void);
+
+/* Are two marks of the same new secret? */
+extern bool ut_memory_is_same_mark(const UtMark *a, const UtMark *b);
 
 /* Whose latch is set when there is work; NULL: nobody's. */
 extern void ut_memory_set_launcher(Latch *latch);

@@ -34,7 +34,7 @@
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/unleash_tokens.notes"
 
 /* In front of the slots; a file of another magic or size of slots is left out. */
-#define FILE_MAGIC 0x75744e32	/* "utN2" */
+#define FILE_MAGIC 0x75744e33	/* "utN3" */
 
 typedef struct Header
 {
@@ -149,7 +149,7 @@ read_file(void)
 		while (fread(&note, sizeof(note), 1, file) == 1)
 		{
 			if (is_sound(&note))
-				ut_memory_put(note.database, note.selector, Min(note.at, now));
+				ut_memory_put(note.database, note.selector, Min(note.at, now), &note.mark);
 		}
 	}
 	FreeFile(file);

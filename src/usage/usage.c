@@ -51,14 +51,38 @@ ut_usage_count(UtVerdict verdict, const UtToken *token)
 	}
 	pg_atomic_fetch_add_u64(&ut_memory->verdicts[verdict], 1);
 	if (verdict == UT_VERDICT_VALID)
-		ut_memory_put(MyDatabaseId, token->selector, GetCurrentTimestamp());
+		ut_memory_put(MyDatabaseId, token->selector, GetCurrentTimestamp(), &token->used);
 }
 
 void
-ut_usage_note(const char *selector, TimestampTz at)
+ut_usage_note(const char *selector, TimestampTz at, const UtMark *mark)
 {
 	if (ut_memory != NULL)
-		ut_memory_put(MyDatabaseId, selector, at);
+		ut_memory_put(MyDatabaseId, selector, at, mark);
+}
+
+bool
+ut_usage_is_noted(void)
+{
+	return ut_memory != NULL;
+}
+
+bool
+ut_usage_has_mark(const char *selector, const UtMark *mark)
+{
+	UtBucket   *bucket;
+	UtSlot	   *note;
+	uint8		tag;
+	bool		found;
+
+	if (ut_memory == NULL)
+		return false;
+	bucket = ut_memory_find_bucket(MyDatabaseId, selector, &tag);
+	SpinLockAcquire(&bucket->mutex);
+	note = ut_memory_find_note(bucket, tag, MyDatabaseId, selector);
+	found = note != NULL && ut_memory_is_same_mark(&note->mark, mark);
+	SpinLockRelease(&bucket->mutex);
+	return found;
 }
 
 void

@@ -32,11 +32,15 @@ typedef enum UtVerdict
 /* Setting: how many notes there is room for. */
 extern int	ut_usage_slots;
 
-/* Count a validation; note the use of the token when it is valid. */
+/* Count a validation; note the use of the token when it is valid, with its mark. */
 extern void ut_usage_count(UtVerdict verdict, const UtToken *token);
 
-/* Note a use; a time that is older than the noted one changes nothing. */
-extern void ut_usage_note(const char *selector, TimestampTz at);
+/* Note a use; a time that is older than the noted one changes nothing but the mark. */
+extern void ut_usage_note(const char *selector, TimestampTz at, const UtMark *mark);
+
+/* Are uses noted at all?  And is a use of that new secret noted in this database? */
+extern bool ut_usage_is_noted(void);
+extern bool ut_usage_has_mark(const char *selector, const UtMark *mark);
 
 /* Raise token->seen_at to the noted use of this database, if that is newer. */
 extern void ut_usage_overlay(UtToken *token);
