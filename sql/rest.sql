@@ -120,7 +120,7 @@ SELECT * FROM pg_temp.ask('GET', '/auth', :'client');
 SELECT * FROM pg_temp.ask('GET', '/auth', :'admin');
 \x
 SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'client')).status
-FROM unnest(ARRAY['', 'type=client', 'type=BACKEND', 'type=frontend', 'type=frontend,client', 'type=frontend,admin', 'type=client,', 'type=client&path=/x?type=admin&y=%zz', 'path=', 'type=admin', 'type=root', 'type=', 'project=a', 'project=%C3%A9%2C%25', 'project=default', 'project=*',
+FROM unnest(ARRAY['', 'type=client', 'type=BACKEND', 'type=frontend', 'type=frontend,client', 'type=client,frontend', 'type=frontend,admin', 'type=client,', 'type=client&path=/x?type=admin&y=%zz', 'path=', 'type=admin', 'type=root', 'type=', 'project=a', 'project=%C3%A9%2C%25', 'project=default', 'project=*',
 	'environment=production', 'environment=development', 'environment=*', 'type=client&project=a&environment=production', 'project=a&project=a', 'other=1', 'project',
 	'project=%zz', 'environment=%ff', 'project=a#project=b']) AS query;
 SELECT query, (pg_temp.ask('GET', '/auth?' || query, :'admin')).status
