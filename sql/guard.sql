@@ -253,6 +253,8 @@ BEGIN; SELECT try_headers('{"apikey": 5}'); ROLLBACK;
 BEGIN; SELECT try_headers(jsonb_set(headers('apikey')::jsonb, '{x-api-key}', '"other"')::text); ROLLBACK;
 BEGIN; SELECT try_headers(jsonb_set(headers('apikey')::jsonb, '{authorization}', '"Bearer a.b.c"')::text); ROLLBACK;
 BEGIN; SELECT try_headers('{"authorization": "bearer  a.b.c"}'); ROLLBACK;
+-- a JWT of the anonymous role says nothing of who is calling
+BEGIN; SET LOCAL pgrst.db_anon_role = 'guard_login'; SELECT try_headers('{"authorization": "Bearer a.b.c"}'); SELECT try_headers(jsonb_set(headers('apikey')::jsonb, '{authorization}', '"Bearer a.b.c"')::text); ROLLBACK;
 BEGIN; SET LOCAL application_name = 'PostgREST 11.2.2'; SELECT try_headers('{}'); ROLLBACK;
 BEGIN; SET LOCAL application_name = 'PostgREST 16.1'; SELECT try_headers('{}'); ROLLBACK;
 SET unleash_tokens.guard_missing = 'anonymous';
@@ -263,6 +265,8 @@ BEGIN; SELECT try_headers(headers('apikey')); ROLLBACK;
 BEGIN; SELECT try_headers(headers('x-token')); ROLLBACK;
 SET unleash_tokens.guard_headers = 'a b';
 SET unleash_tokens.guard_headers = '';
+SET unleash_tokens.guard_headers = 'x-token, a!b';
+SET unleash_tokens.guard_headers = '"x-token';
 RESET unleash_tokens.guard_headers;
 SET unleash_tokens.guard_missing = 'anonymous';
 BEGIN; SELECT try_headers('{"authorization": "Bearer a.b.c", "other": "x"}') ~ '^f '; ROLLBACK;

@@ -174,6 +174,8 @@ ROLLBACK TO known;
 INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{}');
 ROLLBACK TO known;
 INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '[]');
+INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', NULL);
+INSERT INTO unleash_tokens.backup_row VALUES (0, 'no project', NULL);
 ROLLBACK TO start;
 
 -- A trigger of others that keeps a row from being written or removed makes an error, never a dump that came back in part.

@@ -100,6 +100,11 @@ FROM set_config('request.headers', jsonb_build_object('x-original-method', 'POST
 SELECT item, (pg_temp.ask('GET', '/api/admin/api-tokens/' || item, :'admin')).status
 FROM unnest(ARRAY['%', '%z', '%00', '%ff', '%C3%A9', 'a/b', 'a%2Fb', '', '/']) AS item;
 
+-- A refusal is repeated in a header, in ASCII whatever was sent.
+SELECT h ->> 'X-Refusal' ~ '^[\x20-\x7e]+$' AS is_ascii, ((h ->> 'X-Refusal')::jsonb -> 'details' -> 0 ->> 'message') = (a.body::jsonb #>> '{details,0,message}') AS says_the_same,
+	a.body::jsonb #>> '{details,0,message}' AS said
+FROM pg_temp.ask('POST', '/api/admin/api-tokens', :'admin', U&'{"type": "\00E4\20AC\+01F600", "tokenName": "n"}') AS a, jsonb_array_elements(current_setting('response.headers')::jsonb) AS h WHERE h ? 'X-Refusal';
+
 -- The entry that only reads does nothing else, whatever it is asked for.
 SELECT method, target, a.status, a.body FROM (VALUES ('POST', '/api/admin/api-tokens', '{"type": "client", "tokenName": "no"}'),
 	('PUT', '/api/admin/api-tokens/x', '{"expiresAt": null}'), ('DELETE', '/api/admin/api-tokens/x', ''), ('GET', '/api/admin/api-tokens', ''), ('GET', '/auth', '')) AS v (method, target, body),
@@ -107,7 +112,7 @@ SELECT method, target, a.status, a.body FROM (VALUES ('POST', '/api/admin/api-to
 SELECT a.status, a.body::jsonb -> 'tokens' -> 0 ->> 'type' AS type, jsonb_array_length(a.body::jsonb -> 'tokens') AS valid
 FROM pg_temp.ask('POST', '/edge/validate', NULL, jsonb_build_object('tokens', jsonb_build_array('nope', :'client', 5, :'admin'))::text, entry => 'rest_read') AS a;
 SELECT a.status, a.body::jsonb #>> '{details,0,message}' AS said
-FROM unnest(ARRAY['{}', '{"tokens": "x"}', '{"tokens": [[]]}']) AS body,
+FROM unnest(ARRAY['{}', '[]', '5', '{"tokens": "x"}', '{"tokens": [[]]}']) AS body,
 	LATERAL pg_temp.ask('POST', '/edge/validate', NULL, body, entry => 'rest_read') AS a;
 -- Of more than 5,000 the first 5,000 are answered: a refusal would keep revoked ones in an Edge.
 SELECT place, a.status, a.body::jsonb -> 'tokens' -> 0 ->> 'type' AS type

@@ -148,7 +148,9 @@ ut_store_restore(TriggerData *trigger)
 	Datum		row = SPI_getbinval(trigger->tg_trigtuple, desc, SPI_fnumber(desc, "data"), &isnull);
 
 	if (isnull)
-		return;
+		ereport(ERROR,
+				(errcode(ERRCODE_INVALID_PARAMETER_VALUE),
+				 errmsg("a restored row has no data")));
 	ut_store_open();
 
 	/*
