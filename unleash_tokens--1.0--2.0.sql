@@ -301,8 +301,8 @@ BEGIN
 	SELECT string_agg(format('column %I %s', c.name, CASE
 			WHEN a.attnum IS NULL THEN 'does not exist'
 			WHEN coalesce(nullif(t.typbasetype, 0), t.oid) NOT IN ('text'::regtype, 'varchar'::regtype) THEN 'is of type ' || format_type(a.atttypid, a.atttypmod)
-			ELSE 'has a collation that takes different texts for equal' END), ', ') INTO fault
-	FROM unnest(ARRAY[project_column, environment_column]) AS c (name)
+			ELSE 'has a collation that takes different texts for equal' END), ', ' ORDER BY c.ord) INTO fault
+	FROM unnest(ARRAY[project_column, environment_column]) WITH ORDINALITY AS c (name, ord)
 		LEFT JOIN pg_attribute AS a ON a.attrelid = target AND a.attname = c.name AND a.attnum > 0 AND NOT a.attisdropped
 		LEFT JOIN pg_type AS t ON t.oid = a.atttypid
 		LEFT JOIN pg_collation AS l ON l.oid = a.attcollation
