@@ -340,6 +340,14 @@ $protect$;
 
 COMMENT ON FUNCTION unleash_tokens.protect(regclass, name, name, boolean) IS 'The statements that let tokens reach only the rows of their projects (and environment) in a table, for the roles of guard_role; runs them when dry_run is false. Run it again when roles were added. Errors: 55000 without a role, 42809 for no table, 42804 for a column that is no text.';
 
+CREATE FUNCTION unleash_tokens.lacks_corrections(version integer) RETURNS boolean
+LANGUAGE sql IMMUTABLE PARALLEL SAFE SET search_path = pg_catalog, pg_temp
+AS $$
+	SELECT version < 150014 OR version BETWEEN 160000 AND 160009 OR version BETWEEN 170000 AND 170005
+$$;
+
+COMMENT ON FUNCTION unleash_tokens.lacks_corrections(integer) IS 'For guard_check(): has a PostgreSQL of this server_version_num faults of row security or of roles that later minor versions mended? Those were 15.14, 16.10 and 17.6.';
+
 -- What does a guarded API leave open?  Rows as those of doctor().  "schemas" are those that PostgREST shows (db-schemas); NULL:
 -- every schema that a guard role may enter.  It reads catalogs only, with the rights of its owner, and shows no secret.
 CREATE FUNCTION unleash_tokens.guard_check(
@@ -501,8 +509,8 @@ checked (check_name, severity, problems, fine, hint) AS (VALUES
 	'Run ALTER ROLE ... SET of both: PostgREST hands over the headers of a request as parameters.'),
 
 	('server_version', 'warning', ARRAY(
-		SELECT format('PostgreSQL %s', current_setting('server_version')) FROM (SELECT current_setting('server_version_num')::int AS v) AS s
-		WHERE v < 150014 OR v BETWEEN 160000 AND 160009 OR v BETWEEN 170000 AND 170005),
+		SELECT format('PostgreSQL %s', current_setting('server_version'))
+		WHERE unleash_tokens.lacks_corrections(current_setting('server_version_num')::int)),
 	'The server has the corrections of row security and roles that are known.',
 	'Faults of row security were mended in 15.14, 16.10 and 17.6: install a later minor version.')
 )
@@ -532,7 +540,8 @@ SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
 REVOKE ALL ON unleash_tokens.guard_role FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.set_guard_role(text, text, text, text), unleash_tokens.drop_guard_role(text, text, text),
-	unleash_tokens.protect(regclass, name, name, boolean), unleash_tokens.guard_check(text[]) FROM PUBLIC;
+	unleash_tokens.protect(regclass, name, name, boolean), unleash_tokens.guard_check(text[]),
+	unleash_tokens.lacks_corrections(integer) FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.guard(), unleash_tokens.guard(text), unleash_tokens.token_selector(), unleash_tokens.token_name(),
 	unleash_tokens.token_type(), unleash_tokens.token_environment(), unleash_tokens.token_projects(),

@@ -64,6 +64,10 @@ BEGIN; ALTER ROLE check_login RESET pgrst.db_pre_request; SELECT * FROM pg_temp.
 BEGIN; ALTER ROLE check_login SET pgrst.db_pre_request = 'public.guard'; SELECT * FROM pg_temp.found(); ROLLBACK;
 BEGIN; ALTER ROLE check_login SET unleash_tokens.guard_missing = 'anonymous'; SELECT * FROM pg_temp.found(); ROLLBACK;
 BEGIN; ALTER ROLE check_login SET log_parameter_max_length = -1; SELECT * FROM pg_temp.found(); ROLLBACK;
+-- a minor version with faults that were mended since
+SELECT v AS version, unleash_tokens.lacks_corrections(v) FROM unnest(ARRAY[150000, 150013, 150014, 150020, 160000, 160009, 160010, 170000, 170005, 170006, 180000, 190000]) AS v;
+SELECT (status = 'warning') = unleash_tokens.lacks_corrections(current_setting('server_version_num')::int) AS said, (detail LIKE 'PostgreSQL %') = (status = 'warning') AS named
+FROM unleash_tokens.guard_check() WHERE check_name = 'server_version';
 -- a schema that is not shown is not looked at
 BEGIN; CREATE TABLE check_api.open (a int); GRANT SELECT ON check_api.open TO check_writer; SELECT count(*) FROM unleash_tokens.guard_check(ARRAY['public']) WHERE status = 'error'; ROLLBACK;
 

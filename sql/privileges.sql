@@ -71,7 +71,7 @@ EXCEPTION WHEN OTHERS THEN
 END
 $$;
 CREATE TEMP TABLE attempt ON COMMIT DROP AS
-	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'regclass'::regtype THEN '''pg_class''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
+	SELECT format('SELECT unleash_tokens.%I(%s)', proname, (SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'integer'::regtype THEN '''1''::' WHEN 'regclass'::regtype THEN '''pg_class''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' ELSE '''{}''::' END || format_type(t, NULL), ', ') FROM unnest(proargtypes) AS t)) AS statement, proname AS name
 	FROM pg_proc WHERE pronamespace = 'unleash_tokens'::regnamespace AND prorettype <> 'trigger'::regtype AND NOT has_function_privilege('regress_unleash_anyone', oid, 'EXECUTE')
 	UNION ALL
 	SELECT format(s, oid::regclass), relname FROM pg_class, unnest(ARRAY['TABLE %s', 'INSERT INTO %s DEFAULT VALUES', 'DELETE FROM %s',

@@ -16,6 +16,7 @@ use Test::More;
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
 $node->start;
+$node->safe_psql('postgres', 'CREATE ROLE regress_unleash_guarded; CREATE ROLE "role of \\ é"');
 
 # All that must be the same on both sides.
 my $contents = q{
@@ -24,6 +25,7 @@ my $contents = q{
 	UNION ALL SELECT 'token', t::text FROM unleash_tokens.api_token AS t
 	UNION ALL SELECT 'scope', s::text FROM unleash_tokens.api_token_project AS s
 	UNION ALL SELECT 'event', v::text FROM unleash_tokens.api_token_event AS v
+	UNION ALL SELECT 'role of tokens', g::text FROM unleash_tokens.guard_role AS g
 	ORDER BY 1, 2};
 
 # Each way of changing the registries, as SQL that leaves secrets in the table
@@ -51,7 +53,10 @@ my %sources = (
 			'{"type": "frontend", "tokenName": "two", "projects": ["renamed", "a"], "environment": "live"}',
 			'{"type": "client", "tokenName": "goes with its project", "project": "gone"}'}
 		  )
-		  . q{DELETE FROM unleash_tokens.project WHERE id = 'gone';},
+		  . q{SELECT unleash_tokens.set_guard_role('*', 'regress_unleash_guarded'), unleash_tokens.set_guard_role('client', 'regress_unleash_guarded', 'e'),
+			unleash_tokens.set_guard_role('frontend', 'role of \\ é', 'live', 'a'), unleash_tokens.set_guard_role(NULL, 'regress_unleash_guarded', project => 'gone');
+		UPDATE unleash_tokens.guard_role SET role = 'one that is not there' WHERE type = 'client';
+		DELETE FROM unleash_tokens.project WHERE id = 'gone';},
 		3
 	],
 	removed => [
@@ -61,6 +66,14 @@ my %sources = (
 		  . sprintf($keep,
 			q{'{"type": "client", "tokenName": "all"}', '{"type": "client", "tokenName": "one", "project": "a"}'}
 		  ),
+		2
+	],
+	upgraded => [
+		q{DROP EXTENSION unleash_tokens; CREATE EXTENSION pgcrypto; CREATE EXTENSION unleash_tokens VERSION '1.0';
+		INSERT INTO unleash_tokens.project (id) VALUES ('a');}
+		  . sprintf($keep, q{'{"type": "client", "tokenName": "one", "project": "a"}', '{"type": "admin", "tokenName": "admin"}'})
+		  . q{ALTER EXTENSION unleash_tokens UPDATE;
+		SELECT unleash_tokens.set_guard_role('client', 'regress_unleash_guarded', project => 'a'), unleash_tokens.set_guard_role('admin', 'role of \\ é');},
 		2
 	],
 	emptied => [
@@ -163,6 +176,13 @@ foreach my $source (sort keys %sources)
 			),
 			$good,
 			"$name: the secrets validate");
+
+		# whoever had a role has it there too
+		if ($before =~ /^role of tokens/m)
+		{
+			my $guarded = q{SELECT (unleash_tokens.guard(secret) IS NOT NULL), current_user FROM public.kept ORDER BY secret LIMIT 1};
+			is($node->safe_psql($to, "BEGIN; $guarded; ROLLBACK"), $node->safe_psql($from, "BEGIN; $guarded; ROLLBACK"), "$name: a token runs as the same role");
+		}
 
 		# an admin token can be made whatever the registries hold
 		is( $node->safe_psql(

@@ -113,7 +113,7 @@ is($node->safe_psql('app', 'SELECT count(*) FROM cell WHERE grantable'), 0, 'nob
 $node->safe_psql('app', q{
 	CREATE TABLE public.attempt AS
 		SELECT kind, name AS object, 'EXECUTE' AS privilege, format('SELECT unleash_tokens.%I(%s)', p.proname, (
-			SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'regclass'::regtype THEN '''pg_class''::' ELSE '''{}''::' END
+			SELECT string_agg(CASE t WHEN 'interval'::regtype THEN '''1 day''::' WHEN 'timestamptz'::regtype THEN '''2026-01-01''::' WHEN 'boolean'::regtype THEN '''true''::' WHEN 'integer'::regtype THEN '''1''::' WHEN 'regclass'::regtype THEN '''pg_class''::' ELSE '''{}''::' END
 				|| format_type(t, NULL), ', ') FROM unnest(p.proargtypes) AS t)) AS statement
 		FROM public.object JOIN pg_proc AS p USING (oid) WHERE kind = 'function'
 		UNION ALL

@@ -7,30 +7,23 @@
 use strict;
 use warnings FATAL => 'all';
 
-use PostgreSQL::Test::Cluster;
+use FindBin;
+use lib $FindBin::RealBin;
+
 use PostgreSQL::Test::Utils;
 use Test::More;
+use GuardTest;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init;
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'unleash_tokens'\nmax_prepared_transactions = 5\nlog_statement = none");
-$node->start;
+my $node = new_guarded('app', 'reader', 'writer');
+register($node, map { "p$_" } 1 .. 20);
+my @secrets = ('', map { new_secret($node, $_ % 2 ? 'frontend' : 'client', "t$_", ["p$_"]) } 1 .. 20);
+my $selector = selector_of($secrets[2]);
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
-	CREATE ROLE app LOGIN NOINHERIT;
 	CREATE ROLE holder LOGIN;
-	CREATE ROLE reader;
-	CREATE ROLE writer;
-	GRANT reader, writer TO app;
 	GRANT reader TO holder;
-	GRANT USAGE ON SCHEMA unleash_tokens TO PUBLIC;
 	GRANT CREATE ON SCHEMA public TO holder;
-	INSERT INTO unleash_tokens.project SELECT 'p' || i FROM generate_series(1, 20) AS i;
 	SELECT unleash_tokens.set_guard_role('client', 'reader');
 	SELECT unleash_tokens.set_guard_role('frontend', 'writer');
-	CREATE TABLE secret AS SELECT i, unleash_tokens.create_api_token(jsonb_build_object('tokenName', 't' || i, 'type',
-		CASE WHEN i % 2 = 0 THEN 'client' ELSE 'frontend' END, 'projects', jsonb_build_array('p' || i))) ->> 'secret' AS secret
-	FROM generate_series(1, 20) AS i;
 	CREATE TABLE note (id int PRIMARY KEY, project text NOT NULL);
 	INSERT INTO note SELECT i, 'p' || i % 20 + 1 FROM generate_series(1, 2000) AS i;
 	ALTER TABLE note OWNER TO holder;
@@ -38,8 +31,6 @@ $node->safe_psql('postgres', q{
 	CREATE POLICY reach ON note TO reader, writer USING (project = ANY ((SELECT unleash_tokens.token_projects())::text[]));
 	GRANT SELECT ON note TO reader, writer, app;
 	ANALYZE note});
-my @secrets = ('', split /\n/, $node->safe_psql('postgres', 'SELECT secret FROM secret ORDER BY i'));
-my $selector = substr($secrets[2], index($secrets[2], '.v2_') + 4, 22);
 
 # ---- Forgery ----
 

@@ -7,21 +7,15 @@
 use strict;
 use warnings FATAL => 'all';
 
-use PostgreSQL::Test::Cluster;
-use PostgreSQL::Test::Utils;
-use Test::More;
+use FindBin;
+use lib $FindBin::RealBin;
 
-my $node = PostgreSQL::Test::Cluster->new('main');
-$node->init(extra => [ '--encoding=UTF8', '--locale=C' ]);
-$node->append_conf('postgresql.conf', "shared_preload_libraries = 'unleash_tokens'\nlog_statement = none");
-$node->start;
+use Test::More;
+use GuardTest;
+
+my $node = new_guarded('web', 'web_user', 'web_admin');
+register($node, 'a', 'b', 'c');
 $node->safe_psql('postgres', q{
-	CREATE EXTENSION unleash_tokens CASCADE;
-	CREATE ROLE web LOGIN NOINHERIT;
-	CREATE ROLE web_user ROLE web;
-	CREATE ROLE web_admin ROLE web;
-	GRANT USAGE ON SCHEMA unleash_tokens TO web;
-	INSERT INTO unleash_tokens.project VALUES ('a'), ('b'), ('c');
 	CREATE TABLE note (id int PRIMARY KEY, project text, environment text, body text DEFAULT 'old', UNIQUE (id, project, environment));
 	CREATE TABLE remark (note int, project text, environment text, FOREIGN KEY (note, project, environment) REFERENCES note (id, project, environment) ON DELETE CASCADE ON UPDATE CASCADE);
 	INSERT INTO note SELECT row_number() OVER (), p, e FROM unnest(ARRAY['a', 'b', 'c', 'default', 'ghost', '*', 'A', NULL]) AS p, unnest(ARRAY['development', 'production', 'nowhere', '*', NULL]) AS e;
@@ -63,9 +57,7 @@ my $cells = 0;
 foreach my $token (@tokens)
 {
 	my $name = "$token->{type} of $token->{projects} in $token->{environment}";
-	my $body = $token->{type} eq 'admin' ? q{{"type": "admin", "tokenName": "t"}}
-	  : sprintf q{{"type": "%s", "tokenName": "t", "environment": "%s", "projects": [%s]}}, $token->{type}, $token->{environment}, join ',', map { qq{"$_"} } split /,/, $token->{projects};
-	my $secret = $node->safe_psql('postgres', "SELECT unleash_tokens.create_api_token('$body') ->> 'secret'");
+	my $secret = new_secret($node, $token->{type}, 't', [ split /,/, $token->{projects} ], $token->{environment});
 	my @visible = sort { $a <=> $b } grep { reaches($token, $row{$_}) } keys %row;
 	my @hidden = grep { !reaches($token, $row{$_}) } keys %row;
 	my $ids = join ',', @visible;
@@ -130,7 +122,7 @@ cmp_ok($cells, '>', 5000, 'many cells');
 is($node->safe_psql('postgres', 'SELECT count(*), count(*) FILTER (WHERE body = $$old$$) FROM note'), '40|40', 'nothing was kept');
 
 # COPY FROM is not to be had under row security, for anyone it binds
-my $secret = $node->safe_psql('postgres', q{SELECT unleash_tokens.create_api_token('{"type": "client", "tokenName": "copy", "projects": ["a"]}') ->> 'secret'});
+my $secret = new_secret($node, 'client', 'copy', ['a']);
 my ($code, $out, $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret');\nCOPY note FROM STDIN;\n2000\ta\tdevelopment\tx\n\\.\nCOMMIT;", extra_params => [ '-U', 'web' ], on_error_stop => 0);
 like($err, qr/COPY FROM not supported with row-level security/, 'COPY FROM is refused');
 
@@ -144,9 +136,35 @@ SKIP:
 }
 
 # the registry decides what a token of all projects sees, and a renamed project is another one
-$node->safe_psql('postgres', q{INSERT INTO unleash_tokens.project VALUES ('ghost')});
-$secret = $node->safe_psql('postgres', q{SELECT unleash_tokens.create_api_token('{"type": "admin", "tokenName": "all"}') ->> 'secret'});
+register($node, 'ghost');
+$secret = new_secret($node, 'admin', 'all');
 is(($node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret') IS NOT NULL; SELECT count(*) FROM note WHERE project = 'ghost'", extra_params => [ '-U', 'web' ]))[1], "t\n4", 'a project that is registered now is seen by tokens of all');
+
+# ---- What keys tell of rows that are not seen ----
+
+# Keys are checked behind row security: that a value is taken is told, unless the project is part of the key.
+$node->safe_psql('postgres', q{
+	CREATE TABLE plain (id int PRIMARY KEY, project text NOT NULL);
+	CREATE TABLE plain_part (plain int REFERENCES plain (id), project text NOT NULL);
+	CREATE TABLE scoped (id int, project text, PRIMARY KEY (project, id));
+	CREATE TABLE scoped_part (scoped int, project text NOT NULL, FOREIGN KEY (project, scoped) REFERENCES scoped (project, id));
+	INSERT INTO plain VALUES (1, 'a'), (2, 'b');
+	INSERT INTO scoped VALUES (1, 'a'), (2, 'b');
+	SELECT unleash_tokens.protect(t, dry_run => false) FROM unnest(ARRAY['plain', 'plain_part', 'scoped', 'scoped_part']::regclass[]) AS t;
+	GRANT SELECT, INSERT ON plain, plain_part, scoped, scoped_part TO web_user});
+$secret = new_secret($node, 'client', 'keys', ['a']);
+sub keys_tell
+{
+	my ($sql) = @_;
+	my (undef, undef, $said) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secret') IS NOT NULL; $sql; ROLLBACK", extra_params => [ '-U', 'web', '-v', 'VERBOSITY=sqlstate' ]);
+	return $said =~ /ERROR:\s+(\w+)/ ? $1 : 'taken';
+}
+# 2 is a row of another project, 3 is none
+is(keys_tell("INSERT INTO plain VALUES (2, 'a')") . ' ' . keys_tell("INSERT INTO plain VALUES (3, 'a')"), '23505 taken', 'a unique key without the project tells that another project has the value');
+is(keys_tell("INSERT INTO plain_part VALUES (2, 'a')") . ' ' . keys_tell("INSERT INTO plain_part VALUES (3, 'a')"), 'taken 23503', 'a foreign key without the project tells that there is such a row, and refers to it');
+is(keys_tell("INSERT INTO plain VALUES (2, 'a') ON CONFLICT DO NOTHING") . ' ' . keys_tell("INSERT INTO plain VALUES (2, 'b')"), 'taken 42501', 'a row of another project is still not written');
+is(keys_tell("INSERT INTO scoped VALUES (2, 'a')") . ' ' . keys_tell("INSERT INTO scoped VALUES (3, 'a')"), 'taken taken', 'a unique key with the project tells nothing');
+is(keys_tell("INSERT INTO scoped_part VALUES (2, 'a')") . ' ' . keys_tell("INSERT INTO scoped_part VALUES (3, 'a')"), '23503 23503', 'a foreign key with the project tells nothing');
 
 $node->stop;
 done_testing();

@@ -4,7 +4,8 @@
 import { execFileSync, spawn } from 'node:child_process';
 import { readdirSync, readFileSync, existsSync } from 'node:fs';
 import http from 'node:http';
-import { assert, env, finish, poll, readEnv, serveDir, skip, sql, test, useEnv } from '../http/lib.mjs';
+import path from 'node:path';
+import { assert, env, finish, poll, readEnv, root as checkout, serveDir, skip, sql, test, useEnv } from '../http/lib.mjs';
 
 useEnv(serveDir);
 const notes = readEnv(serveDir);
@@ -244,6 +245,15 @@ await test('a role that is no good is refused with 403, and the next request hea
 });
 
 const gate = notes.NOTES_URL;
+await test('http/guarded.conf is taken as it is, and its places say what those of http/ say', () => {
+	const delivered = (name) => readFileSync(path.join(checkout, 'http', name), 'utf8');
+	const deployed = (name) => readFileSync(path.join(path.dirname(notes.NOTES_SOCKET), name), 'utf8');
+	const statements = (text) => text.replace(/#.*/g, '').split(/\s+|(?<=[;{}])/).filter(Boolean)
+		.map((word) => word.replace(/^(unix:)?[\w./-]*\/[\w./-]*/, '$1PLACE').replace(/127\.0\.0\.1:\d+/, '127.0.0.1:PORT'));
+	assert.equal(deployed('guarded.conf'), delivered('guarded.conf'));
+	for (const name of ['place-guarded.conf', 'place-guarded-server.conf']) assert.deepEqual(statements(deployed(name)), statements(delivered(name)));
+});
+
 await test('http/guarded.conf: Bearer, bare and apikey; strangers learn nothing', async () => {
 	for (const headers of [{ Authorization: `Bearer ${both.key}` }, { Authorization: `bearer  ${both.key}` }, { Authorization: both.key }, { apikey: both.key }, { apikey: both.key, Authorization: `Bearer ${both.key}` }])
 		assert.deepEqual(rows(await ask(gate, 'GET', '/note', headers)), ['garden development', 'kitchen development'], Object.keys(headers).join());
