@@ -228,6 +228,19 @@ CREATE FUNCTION unleash_tokens.drop_guard_role(
 LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 AS 'MODULE_PATHNAME', 'unleash_tokens_drop_guard_role';
 
+-- Sessions keep what they read of guard_role: each row that is written is told to all of them, also where a replica
+-- writes it, hence ALWAYS.
+CREATE FUNCTION unleash_tokens.tell_sessions() RETURNS trigger
+LANGUAGE C VOLATILE PARALLEL UNSAFE SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_tell_sessions';
+
+CREATE TRIGGER tell_sessions AFTER INSERT OR UPDATE OR DELETE ON unleash_tokens.guard_role
+	FOR EACH ROW EXECUTE FUNCTION unleash_tokens.tell_sessions();
+ALTER TABLE unleash_tokens.guard_role ENABLE ALWAYS TRIGGER tell_sessions;
+
+COMMENT ON FUNCTION unleash_tokens.tell_sessions() IS 'For the trigger on guard_role: every session reads it anew once the change is committed.';
+COMMENT ON TRIGGER tell_sessions ON unleash_tokens.guard_role IS 'See the function. While it is disabled, guard() reads the table in each request.';
+
 -- A parallel worker knows no token, hence RESTRICTED; a plan is shared by the tokens of a
 -- session, hence not IMMUTABLE.
 CREATE FUNCTION unleash_tokens.token_selector() RETURNS text
@@ -541,7 +554,7 @@ REVOKE ALL ON unleash_tokens.guard_role FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.set_guard_role(text, text, text, text), unleash_tokens.drop_guard_role(text, text, text),
 	unleash_tokens.protect(regclass, name, name, boolean), unleash_tokens.guard_check(text[]),
-	unleash_tokens.lacks_corrections(integer) FROM PUBLIC;
+	unleash_tokens.lacks_corrections(integer), unleash_tokens.tell_sessions() FROM PUBLIC;
 REVOKE ALL ON FUNCTION
 	unleash_tokens.guard(), unleash_tokens.guard(text), unleash_tokens.token_selector(), unleash_tokens.token_name(),
 	unleash_tokens.token_type(), unleash_tokens.token_environment(), unleash_tokens.token_projects(),
@@ -745,7 +758,7 @@ CREATE FUNCTION unleash_tokens.check_own_triggers() RETURNS unleash_tokens.findi
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'error', ARRAY(
 		SELECT format('trigger %I on unleash_tokens.%I is missing or disabled', w.name, w.relname)
-		FROM (VALUES ('mark_changed', 'project'), ('mark_changed', 'environment'), ('restore_row', 'backup_row'),
+		FROM (VALUES ('mark_changed', 'project'), ('mark_changed', 'environment'), ('restore_row', 'backup_row'), ('tell_sessions', 'guard_role'),
 			('delete_scopeless_tokens', 'api_token_project'), ('delete_scopeless_tokens_truncate', 'api_token_project')) AS w (name, relname)
 		WHERE NOT EXISTS (
 			SELECT FROM pg_trigger AS t JOIN pg_class AS c ON c.oid = t.tgrelid JOIN pg_proc AS p ON p.oid = t.tgfoid

@@ -17,6 +17,7 @@
 #include "postgres.h"
 
 #include "catalog/pg_type.h"
+#include "commands/trigger.h"
 #include "fmgr.h"
 #include "utils/builtins.h"
 #include "utils/jsonb.h"
@@ -34,6 +35,7 @@ PG_FUNCTION_INFO_V1(unleash_tokens_guard);
 PG_FUNCTION_INFO_V1(unleash_tokens_guard_secret);
 PG_FUNCTION_INFO_V1(unleash_tokens_set_guard_role);
 PG_FUNCTION_INFO_V1(unleash_tokens_drop_guard_role);
+PG_FUNCTION_INFO_V1(unleash_tokens_tell_sessions);
 PG_FUNCTION_INFO_V1(unleash_tokens_token_selector);
 PG_FUNCTION_INFO_V1(unleash_tokens_token_name);
 PG_FUNCTION_INFO_V1(unleash_tokens_token_type);
@@ -130,6 +132,18 @@ unleash_tokens_drop_guard_role(PG_FUNCTION_ARGS)
 	row.environment = get_choice(fcinfo, 1);
 	row.project = get_choice(fcinfo, 2);
 	PG_RETURN_BOOL(ut_store_drop_guard_role(&row));
+}
+
+/* On whatever table it is: there it does no harm. */
+Datum
+unleash_tokens_tell_sessions(PG_FUNCTION_ARGS)
+{
+	if (!CALLED_AS_TRIGGER(fcinfo))
+		ereport(ERROR,
+				(errcode(ERRCODE_E_R_I_E_TRIGGER_PROTOCOL_VIOLATED),
+				 errmsg("function can only be called by the triggers of unleash_tokens")));
+	ut_store_tell_sessions(((TriggerData *) fcinfo->context)->tg_relation);
+	return PointerGetDatum(NULL);
 }
 
 /* ---- Who is calling ---- */

@@ -22,6 +22,7 @@
 #include "utils/acl.h"
 #include "utils/catcache.h"
 #include "utils/guc.h"
+#include "utils/inval.h"
 #include "utils/syscache.h"
 
 #include "base/compat.h"
@@ -73,13 +74,56 @@ add_roles_of(List *roles, Oid member)
 	return roles;
 }
 
+/*
+ * Roles that nothing was wrong with, until the server tells of a change to a
+ * role, a membership, or a relation or schema, which may have a new owner.
+ */
+#define SOUND 16
+static Oid	sound[SOUND];
+static int	sounds = 0;
+static bool changed = false;
+
+static void
+forget_sound(Datum arg, int cache, uint32 hash)
+{
+	sounds = 0;
+	changed = true;
+}
+
+static bool
+is_sound(Oid role)
+{
+	static bool registered = false;
+
+	if (!registered)
+	{
+		CacheRegisterSyscacheCallback(AUTHOID, forget_sound, (Datum) 0);
+		CacheRegisterSyscacheCallback(AUTHMEMROLEMEM, forget_sound, (Datum) 0);
+		CacheRegisterSyscacheCallback(RELOID, forget_sound, (Datum) 0);
+		CacheRegisterSyscacheCallback(NAMESPACEOID, forget_sound, (Datum) 0);
+		registered = true;
+	}
+	for (int i = 0; i < sounds; i++)
+	{
+		if (sound[i] == role)
+			return true;
+	}
+	return false;
+}
+
 const char *
 ut_role_find_fault(const char *name)
 {
-	Oid			role = get_role_oid(name, true);
-	List	   *roles = list_make1_oid(role);
+	Oid			role;
+	List	   *roles;
 	const char *fault = NULL;
 
+	AcceptInvalidationMessages();
+	role = get_role_oid(name, true);
+	if (is_sound(role))
+		return NULL;
+	changed = false;
+	roles = list_make1_oid(role);
 	/* the list grows while it is gone through */
 	for (int i = 0; i < list_length(roles) && fault == NULL; i++)
 	{
@@ -93,6 +137,9 @@ ut_role_find_fault(const char *name)
 							 GetUserNameFromId(next, false), fault);
 	}
 	list_free(roles);
+	/* a change that was told of meanwhile may have come too late for it */
+	if (fault == NULL && !changed)
+		sound[sounds < SOUND ? sounds++ : 0] = role;
 	return fault;
 }
 

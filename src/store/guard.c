@@ -20,6 +20,7 @@
 #include "access/htup_details.h"
 #include "access/skey.h"
 #include "access/table.h"
+#include "access/tableam.h"
 #include "catalog/indexing.h"
 #include "catalog/namespace.h"
 #include "catalog/pg_class.h"
@@ -30,6 +31,7 @@
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
+#include "utils/inval.h"
 #include "utils/lsyscache.h"
 #include "utils/rel.h"
 #include "utils/snapmgr.h"
@@ -38,6 +40,7 @@
 #include "base/compat.h"
 #include "store/guard.h"
 #include "store/plan.h"
+#include "store/recall.h"
 #include "store/row.h"
 #include "store/store.h"
 #include "store/version.h"
@@ -125,25 +128,12 @@ read_role(Relation relation, Oid index, Snapshot snapshot, char *const *choices)
  * From the row that says most to the one that says nothing: the type counts
  * more than the environment, and that more than the project.
  */
-bool
-ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
+static void
+read_best(Relation relation, Oid index, const UtGuardRole *kind, UtGuardRole *found)
 {
-	char	   *said[GUARD_CHOICES] = {
-		(char *) ut_token_type_names[token->type],
-		token->environment,
-		!token->scope.all && token->scope.count == 1 ? token->scope.ids[0] : NULL
-	};
-	Relation	relation;
-	Oid			index;
-	Snapshot	snapshot;
+	char	   *said[GUARD_CHOICES] = {kind->type, kind->environment, kind->project};
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 
-	ut_version_check();
-	relation = table_open(find_relation("guard_role"), AccessShareLock);
-	index = find_index("guard_role_key");
-	if (OidIsValid(index))		/* as latest.h says: locks first, then the
-								 * snapshot */
-		LockRelationOid(index, AccessShareLock);
-	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	found->role = NULL;
 	for (int left_out = 0; left_out < 1 << GUARD_CHOICES && found->role == NULL; left_out++)
 	{
@@ -165,8 +155,40 @@ ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
 		found->project = choices[2];
 	}
 	UnregisterSnapshot(snapshot);
+}
+
+bool
+ut_store_find_guard_role(const UtToken *token, UtGuardRole *found)
+{
+	UtGuardRole kind = {
+		.type = (char *) ut_token_type_names[token->type],
+		.environment = token->environment,
+		.project = !token->scope.all && token->scope.count == 1 ? token->scope.ids[0] : NULL
+	};
+	Relation	relation;
+	Oid			index;
+	uint32		as_of;
+
+	ut_version_check();
+	if (ut_recall_find(&kind, found))
+		return found->role != NULL;
+	relation = table_open(find_relation("guard_role"), AccessShareLock);
+	index = find_index("guard_role_key");
+	if (OidIsValid(index))		/* as latest.h says: locks first, then the
+								 * snapshot */
+		LockRelationOid(index, AccessShareLock);
+	as_of = ut_recall_now(RelationGetRelid(relation));
+	read_best(relation, index, &kind, found);
+	ut_recall_keep(relation, as_of, &kind, found);
 	table_close(relation, NoLock);
 	return found->role != NULL;
+}
+
+/* The server tells of it as of a changed table, when the transaction commits; see recall.c. */
+void
+ut_store_tell_sessions(Relation table)
+{
+	CacheInvalidateRelcache(table);
 }
 
 static void
@@ -285,42 +307,49 @@ ut_store_is_owner(Oid role)
 }
 
 static List *
-add_settings(List *settings, Relation relation, Oid database, Oid role)
+add_settings(List *settings, TupleTableSlot *slot)
 {
-	ScanKeyData keys[2];
-	SysScanDesc scan;
-	HeapTuple	row;
-	bool		isnull = true;
-	Datum		value = (Datum) 0;
+	bool		isnull;
+	Datum		value = slot_getattr(slot, Anum_pg_db_role_setting_setconfig, &isnull);
+	int			count;
+	char	  **texts;
 
-	ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(database));
-	ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
-				ObjectIdGetDatum(role));
-	scan = systable_beginscan(relation, DbRoleSettingDatidRolidIndexId, true, NULL, 2, keys);
-	row = systable_getnext(scan);
-	if (HeapTupleIsValid(row))
-		value = heap_getattr(row, Anum_pg_db_role_setting_setconfig,
-							 RelationGetDescr(relation), &isnull);
-	if (!isnull)
-	{
-		int			count;
-		char	  **texts = ut_row_read_texts(DatumGetArrayTypePCopy(value), &count);
-
-		for (int i = 0; i < count; i++)
-			settings = lappend(settings, texts[i]);
-	}
-	systable_endscan(scan);
+	if (isnull)
+		return settings;
+	texts = ut_row_read_texts(DatumGetArrayTypePCopy(value), &count);
+	for (int i = 0; i < count; i++)
+		settings = lappend(settings, texts[i]);
 	return settings;
 }
 
+/* Of this catalog the server tells of no change: it is read each time, in one scan. */
 List *
 ut_store_list_role_settings(Oid role)
 {
-	Relation	relation = table_open(DbRoleSettingRelationId, AccessShareLock);
-	List	   *settings = add_settings(NIL, relation, InvalidOid, role);
+	Oid			databases[] = {InvalidOid, MyDatabaseId};
+	Relation	table = table_open(DbRoleSettingRelationId, AccessShareLock);
+	Relation	index = index_open(DbRoleSettingDatidRolidIndexId, AccessShareLock);
+	TupleTableSlot *slot = table_slot_create(table, NULL);
+	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	IndexScanDesc scan = ut_index_beginscan(table, index, snapshot, 2);
+	List	   *settings = NIL;
 
-	settings = add_settings(settings, relation, MyDatabaseId, role);
-	table_close(relation, AccessShareLock);
+	for (int i = 0; i < (int) lengthof(databases); i++)
+	{
+		ScanKeyData keys[2];
+
+		ScanKeyInit(&keys[0], Anum_pg_db_role_setting_setdatabase, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(databases[i]));
+		ScanKeyInit(&keys[1], Anum_pg_db_role_setting_setrole, BTEqualStrategyNumber, F_OIDEQ,
+					ObjectIdGetDatum(role));
+		index_rescan(scan, keys, 2, NULL, 0);
+		if (index_getnext_slot(scan, ForwardScanDirection, slot))
+			settings = add_settings(settings, slot);
+	}
+	index_endscan(scan);
+	UnregisterSnapshot(snapshot);
+	ExecDropSingleTupleTableSlot(slot);
+	index_close(index, AccessShareLock);
+	table_close(table, AccessShareLock);
 	return settings;
 }

@@ -14,6 +14,7 @@
 #define UT_STORE_GUARD_H
 
 #include "nodes/pg_list.h"
+#include "utils/rel.h"
 
 #include "base/token.h"
 
@@ -31,6 +32,9 @@ typedef struct UtGuardRole
  * fits the tokens of that project alone.  False when none fits.
  */
 extern bool ut_store_find_guard_role(const UtToken *token, UtGuardRole *found);
+
+/* After a row of guard_role was written: that what was read of it holds no longer. */
+extern void ut_store_tell_sessions(Relation table);
 
 /* Write the row of these three, or remove it; false when there was none. */
 extern void ut_store_set_guard_role(const UtGuardRole *row);
