@@ -84,7 +84,7 @@ ALTER TABLE unleash_tokens.api_token
 ALTER TABLE unleash_tokens.api_token_event
 	DROP CONSTRAINT api_token_event_type_check,
 	ADD CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
-		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted', 'api-token-rotated',
+		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted', 'api-token-expiring', 'api-token-rotated',
 			'api-token-rotation-activated', 'api-token-rotation-finished', 'api-token-rotation-cancelled']));
 
 COMMENT ON COLUMN unleash_tokens.api_token.rotatable IS 'Whether the token may rotate itself through the REST door.';
@@ -92,8 +92,8 @@ COMMENT ON COLUMN unleash_tokens.api_token.next_verifier IS 'The digest of the s
 COMMENT ON COLUMN unleash_tokens.api_token.activate_by IS 'A new secret that was not used by then is dropped: it is refused from this time on.';
 COMMENT ON COLUMN unleash_tokens.api_token.grace IS 'How long the old secret counts after the first use of the new one.';
 COMMENT ON COLUMN unleash_tokens.api_token.old_until IS 'From this time on the old secret is refused; NULL as long as the new one was not used.';
-COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
-COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, -updated or -deleted; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.type IS 'api-token-created, -updated, -deleted or -expiring; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.type IS 'api-token-created, -updated, -deleted or -expiring; api-token-rotated, and api-token-rotation-activated, -finished or -cancelled.';
 
 CREATE FUNCTION unleash_tokens.rotate_api_token(
 	token text, grace interval DEFAULT '1 day', activate_by interval DEFAULT '7 days') RETURNS jsonb
@@ -185,6 +185,63 @@ REVOKE ALL ON FUNCTION
 	unleash_tokens.stat_reset()
 FROM PUBLIC;
 REVOKE ALL ON unleash_tokens.stat FROM PUBLIC;
+
+-- ===========================================================================
+-- Tokens that are about to expire
+-- ===========================================================================
+
+-- by the selector too: many may expire at the same moment, and are gone through in batches
+CREATE INDEX api_token_expires_at_idx ON unleash_tokens.api_token (expires_at, selector) WHERE expires_at IS NOT NULL;
+
+COMMENT ON COLUMN unleash_tokens.api_token_event.data IS 'The token afterwards; NULL when it was deleted; of one that is about to expire {"days", "expiresAt"}.';
+COMMENT ON COLUMN unleash_tokens.api_token_event.actor IS 'Who did it: the name of the calling token, or the SQL role; unleash_tokens worker for what the server does by itself.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.data IS 'The token afterwards; NULL when it was deleted; of one that is about to expire {"days", "expiresAt"}.';
+COMMENT ON COLUMN unleash_tokens.api_token_events.actor IS 'Who did it: the name of the calling token, or the SQL role; unleash_tokens worker for what the server does by itself.';
+
+CREATE TABLE unleash_tokens.expiry_notice (
+	days		integer NOT NULL,
+	up_to		timestamptz NOT NULL,
+	selector	text COLLATE "C" NOT NULL,
+	CONSTRAINT expiry_notice_pkey PRIMARY KEY (days),
+	CONSTRAINT expiry_notice_days_check CHECK (days BETWEEN 1 AND 3650)
+);
+
+COMMENT ON TABLE unleash_tokens.expiry_notice IS 'Up to which expiry was told that tokens are about to expire, a row for each number of days in unleash_tokens.expiry_notice.';
+COMMENT ON COLUMN unleash_tokens.expiry_notice.days IS 'How many days before.';
+COMMENT ON COLUMN unleash_tokens.expiry_notice.up_to IS 'No token that expires earlier is told of again.';
+COMMENT ON COLUMN unleash_tokens.expiry_notice.selector IS 'Nor are those that expire at this very time and have this selector or one before it; empty: none.';
+
+CREATE FUNCTION unleash_tokens.get_notice_days() RETURNS integer[]
+LANGUAGE C STABLE PARALLEL SAFE
+AS 'MODULE_PATHNAME', 'unleash_tokens_get_notice_days';
+
+CREATE VIEW unleash_tokens.api_tokens_expiring WITH (security_barrier) AS
+	SELECT a.selector, a.token_name, a.type, a.environment, a.projects, a.all_projects, a.created_at, a.expires_at,
+		   pg_catalog.ceil(EXTRACT(epoch FROM a.expires_at OPERATOR(pg_catalog.-) pg_catalog.statement_timestamp()) OPERATOR(pg_catalog./) 86400)::integer AS days_left,
+		   a.seen_at, a.created_by
+	FROM unleash_tokens.api_tokens AS a
+	WHERE a.expires_at OPERATOR(pg_catalog.>) pg_catalog.statement_timestamp()
+		AND a.expires_at OPERATOR(pg_catalog.<=) (
+			SELECT pg_catalog.statement_timestamp() OPERATOR(pg_catalog.+) pg_catalog.make_interval(hours => 24 OPERATOR(pg_catalog.*) COALESCE(pg_catalog.max(d.days), 30))
+			FROM pg_catalog.unnest(unleash_tokens.get_notice_days()) AS d (days));
+
+COMMENT ON INDEX unleash_tokens.api_token_expires_at_idx IS 'Finds tokens by their expiry.';
+COMMENT ON FUNCTION unleash_tokens.get_notice_days() IS 'The days of the setting unleash_tokens.expiry_notice, the fewest first; for the view api_tokens_expiring.';
+COMMENT ON VIEW unleash_tokens.api_tokens_expiring IS 'The tokens that are going to expire within the most days that unleash_tokens.expiry_notice names, or within 30 when it names none.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.selector IS 'Public name of the token.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.token_name IS 'What the token is called; not unique.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.type IS 'client, backend, frontend or admin.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.environment IS 'The one environment of the token; NULL for type admin, which reaches all.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.projects IS 'The projects it reaches in the order they were given; {*} for all, {} for none.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.all_projects IS 'Whether it reaches every project.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.created_at IS 'When the token was made.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.expires_at IS 'From this time on the token is refused.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.days_left IS 'In how many days of 24 hours that is, rounded up; at least 1.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.seen_at IS 'When the token was last used; NULL = not yet.';
+COMMENT ON COLUMN unleash_tokens.api_tokens_expiring.created_by IS 'Name of the token or SQL role that made it.';
+
+REVOKE ALL ON FUNCTION unleash_tokens.get_notice_days() FROM PUBLIC;
+REVOKE ALL ON unleash_tokens.api_tokens_expiring, unleash_tokens.expiry_notice FROM PUBLIC;
 
 -- ===========================================================================
 -- Guard: somebody's own tables and API behind these tokens
@@ -548,6 +605,7 @@ SELECT pg_catalog.pg_extension_config_dump('unleash_tokens.backup_row', $$
 	UNION ALL SELECT 3, 'api_token_project', pg_catalog.to_jsonb(l) FROM unleash_tokens.api_token_project AS l
 	UNION ALL SELECT 4, 'api_token_event', pg_catalog.to_jsonb(v) FROM unleash_tokens.api_token_event AS v
 	UNION ALL SELECT 5, 'guard_role', pg_catalog.to_jsonb(g) FROM unleash_tokens.guard_role AS g
+	UNION ALL SELECT 6, 'expiry_notice', pg_catalog.to_jsonb(n) FROM unleash_tokens.expiry_notice AS n
 	ORDER BY 1$$);
 
 REVOKE ALL ON unleash_tokens.guard_role FROM PUBLIC;
@@ -782,7 +840,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 			'api_token_type_check', 'api_token_environment_check', 'api_token_scope_check', 'api_token_time_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
-			'guard_role_project_fkey']) AS w (name)
+			'guard_role_project_fkey', 'expiry_notice_days_check']) AS w (name)
 		WHERE NOT EXISTS (SELECT FROM pg_constraint AS k JOIN unleash_tokens.list_relations() AS r ON r.oid = k.conrelid
 			WHERE k.conname = w.name AND k.contype IN ('c', 'f') AND k.convalidated)
 		ORDER BY 1),
@@ -795,8 +853,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'error', ARRAY(
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
-			('api_token_name_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
-			('api_token_event_pkey', true), ('guard_role_key', true)) AS w (name, is_unique)
+			('api_token_name_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
+			('api_token_event_pkey', true), ('guard_role_key', true), ('expiry_notice_pkey', true)) AS w (name, is_unique)
 		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN unleash_tokens.list_relations() AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)
 		ORDER BY 1),
@@ -855,10 +913,10 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
 			'rotate_api_token(text,interval,interval)', 'finish_rotation(text)', 'cancel_rotation(text)',
-			'get_seen_at(text,timestamp with time zone)', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
+			'get_seen_at(text,timestamp with time zone)', 'get_notice_days()', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
-		FROM unnest(ARRAY['api_tokens', 'api_token_events', 'stat']) AS v
+		FROM unnest(ARRAY['api_tokens', 'api_tokens_expiring', 'api_token_events', 'stat']) AS v
 		UNION ALL
 		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])'
 	),
@@ -1038,6 +1096,22 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unleash_tokens.api_token) AS t
 $$;
 
+CREATE FUNCTION unleash_tokens.check_expiry_notices() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('nobody was told that tokens expire within %s days', w.days)
+		FROM (SELECT d.days, make_interval(hours => 24 * lag(d.days, 1, 0) OVER (ORDER BY d.days)) AS after, make_interval(hours => 24 * d.days) AS before
+			FROM unnest(unleash_tokens.get_notice_days()) AS d (days)) AS w LEFT JOIN unleash_tokens.expiry_notice AS n ON n.days = w.days
+		WHERE EXISTS (SELECT FROM unleash_tokens.api_token AS t
+			WHERE t.expires_at >= greatest(clock_timestamp() + w.after, n.up_to) AND t.expires_at < clock_timestamp() + w.before - interval '3 hours'
+				AND (n.days IS NOT NULL OR t.created_at < clock_timestamp() - interval '3 hours'))
+			AND NOT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_settings AS s WHERE s.name = 'unleash_tokens.usage_slots')
+			AND NOT EXISTS (SELECT FROM pg_subscription_rel AS r WHERE r.srrelid = 'unleash_tokens.api_token_event'::regclass)
+		ORDER BY w.days),
+	'Whoever listens was told of the tokens that expire soon, or need not be.',
+	'All databases are looked at once an hour, and when the configuration is reloaded; see last_error in the view stat, and the server''s log.'
+$$;
+
 CREATE FUNCTION unleash_tokens.check_token_limit() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
@@ -1118,6 +1192,7 @@ COMMENT ON FUNCTION unleash_tokens.check_last_error() IS 'Check of doctor(), war
 COMMENT ON FUNCTION unleash_tokens.check_scopeless_tokens() IS 'Check of doctor(), warning: a token has no project.';
 COMMENT ON FUNCTION unleash_tokens.check_broken_references() IS 'Check of doctor(), error: a token is of a project or environment that is gone.';
 COMMENT ON FUNCTION unleash_tokens.check_expired_tokens() IS 'Check of doctor(), warning: more than 1,000 tokens, and one in ten, expired more than 90 days ago.';
+COMMENT ON FUNCTION unleash_tokens.check_expiry_notices() IS 'Check of doctor(), warning: for three hours nobody was told of a token that expires within a number of days of unleash_tokens.expiry_notice.';
 COMMENT ON FUNCTION unleash_tokens.check_token_limit() IS 'Check of doctor(), warning: nine tenths of max_tokens are used.';
 COMMENT ON FUNCTION unleash_tokens.check_clock() IS 'Check of doctor(), warning: a token or the last event is of later than in ten seconds.';
 COMMENT ON FUNCTION unleash_tokens.check_standby_primary() IS 'Check of doctor(), warning: a standby has no primary_conninfo, or one with a password in it.';
@@ -1161,6 +1236,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 		('scopeless_tokens', unleash_tokens.check_scopeless_tokens()),
 		('broken_references', unleash_tokens.check_broken_references()),
 		('expired_tokens', unleash_tokens.check_expired_tokens()),
+		('expiry_notices', unleash_tokens.check_expiry_notices()),
 		('token_limit', unleash_tokens.check_token_limit()),
 		('clock', unleash_tokens.check_clock()),
 		('standby_primary', unleash_tokens.check_standby_primary()),
@@ -1204,6 +1280,7 @@ REVOKE ALL ON FUNCTION
 	unleash_tokens.check_scopeless_tokens(),
 	unleash_tokens.check_broken_references(),
 	unleash_tokens.check_expired_tokens(),
+	unleash_tokens.check_expiry_notices(),
 	unleash_tokens.check_token_limit(),
 	unleash_tokens.check_clock(),
 	unleash_tokens.check_standby_primary(),

@@ -51,6 +51,7 @@
 #include "store/row.h"
 #include "usage/forward.h"
 #include "usage/launcher.h"
+#include "usage/notice.h"
 #include "usage/persist.h"
 #include "usage/stat.h"
 #include "usage/usage.h"
@@ -115,6 +116,7 @@ _PG_init(void)
 								&ut_usage_slots,
 								262144, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	ut_notice_init();
 	ut_prerequest_init();
 	MarkGUCPrefixReserved("unleash_tokens");
 	ut_quiet_init();

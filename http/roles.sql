@@ -131,13 +131,14 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.cancel_rotation(text),
 	unleash_tokens.list_refusals(),
 	unleash_tokens.get_seen_at(text, timestamptz),
+	unleash_tokens.get_notice_days(),
 	unleash_tokens.get_stat(),
 	unleash_tokens.stat_reset(),
 	unleash_tokens.doctor(),
 	unleash_tokens.guard_check(text[])
 TO unleash_tokens_admin;
 
-GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;
+GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_tokens_expiring, unleash_tokens.api_token_events, unleash_tokens.stat TO unleash_tokens_admin;
 
 -- A standby may note uses and nothing else.
 GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) TO unleash_tokens_standby;

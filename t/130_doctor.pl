@@ -72,6 +72,7 @@ $node->append_conf('postgresql.conf', <<'END');
 shared_preload_libraries = 'unleash_tokens'
 unleash_tokens.flush_interval = 3600
 unleash_tokens.usage_slots = 64
+unleash_tokens.expiry_notice = ''
 fsync = on
 log_statement = none
 autovacuum = off
@@ -310,6 +311,19 @@ is($node->safe_psql('postgres', "BEGIN; SET LOCAL unleash_tokens.max_tokens = 11
 breaks($node, q{UPDATE unleash_tokens.api_token SET created_at = now() + interval '1 minute' WHERE token_name = 'two'}, 'clock warning', qr/1 tokens were made later than now/, 'a token of the future');
 breaks($node, q{UPDATE unleash_tokens.api_token_event SET at = now() + interval '1 minute' WHERE id = (SELECT max(id) FROM unleash_tokens.api_token_event)}, 'clock warning',
 	qr/the last event happened later than now/, 'an event of the future');
+
+$node->safe_psql('postgres', q{ALTER SYSTEM SET unleash_tokens.expiry_notice = '1,30'});
+$node->reload;
+ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM unleash_tokens.expiry_notice'), 'who is told of tokens that expire was looked at');
+complains($node, '', '... which is fine');
+my $soon = q{INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, all_projects, created_at, expires_at)
+	VALUES (repeat('s', 22), sha256('soon'), 'soon', 'client', 'development', true, now() - interval '%s', now() + interval '%s')};
+breaks($node, 'UPDATE unleash_tokens.expiry_notice SET up_to = up_to - interval \'5 hours\'; ' . sprintf($soon, '1 minute', '29 days 20 hours'), 'expiry_notices warning',
+	qr/nobody was told that tokens expire within 30 days/, 'nobody was told that a token expires');
+breaks($node, 'DELETE FROM unleash_tokens.expiry_notice; ' . sprintf($soon, '1 day', '20 hours'), 'expiry_notices warning', qr/nobody was told that tokens expire within 1 days/, '... since nobody ever looked');
+is($node->safe_psql('postgres', "BEGIN; DELETE FROM unleash_tokens.expiry_notice; " . sprintf($soon, '1 minute', '20 hours') . "; $complaints; ROLLBACK"), '', '... but not at once');
+$node->safe_psql('postgres', 'ALTER SYSTEM RESET unleash_tokens.expiry_notice');
+$node->reload;
 
 # ---- When tokens were used ----
 

@@ -199,9 +199,10 @@ sub call_everything
 	$call->('SELECT * FROM unleash_tokens.list_refusals()');
 	$call->('SELECT unleash_tokens.get_seen_at(NULL, NULL)');
 	$call->(q{SELECT unleash_tokens.note_usage('{}', '{}')});
+	$call->('SELECT unleash_tokens.get_notice_days()');
 	$call->('SELECT * FROM unleash_tokens.get_stat()');
 	$call->('SELECT * FROM unleash_tokens.doctor()');
-	$call->("SELECT * FROM unleash_tokens.$_") foreach qw(api_tokens api_token_events stat);
+	$call->("SELECT * FROM unleash_tokens.$_") foreach qw(api_tokens api_tokens_expiring api_token_events stat);
 	$call->(request('POST', '/api/admin/api-tokens', '{"type": "admin", "tokenName": "rest"}', 'rest_api'));
 	my ($key) = $call->(q{SELECT unleash_tokens.create_api_token('{"type": "admin", "tokenName": "key"}')}) =~ /"secret": "([^"]+)"/;
 	$key //= 'none';

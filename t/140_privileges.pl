@@ -147,12 +147,13 @@ foreach my $role (@roles)
 	$node->safe_psql('app', "SET ROLE $role; INSERT INTO public.tried SELECT '$role', kind, object, privilege, public.outcome(statement) FROM public.attempt");
 }
 
-# The schema must be entered first, and two views call functions as whoever reads them.
+# The schema must be entered first, and three views call functions as whoever reads them.
 my $wrong = $node->safe_psql('app', q{
 	SELECT t.role, t.privilege, t.kind, t.object, t.outcome, c.held
 	FROM public.tried AS t JOIN public.cell AS c USING (role, kind, object, privilege)
 		JOIN public.cell AS u ON u.role = t.role AND u.kind = 'schema' AND u.privilege = 'USAGE'
 	WHERE (t.outcome <> '42501') <> (c.held AND (u.held OR t.kind = 'schema') AND CASE
+		WHEN t.object = 'api_tokens_expiring' AND t.privilege <> 'INSERT' THEN has_function_privilege(t.role, 'unleash_tokens.get_notice_days()', 'EXECUTE')
 		WHEN t.privilege <> 'SELECT' THEN true
 		WHEN t.object = 'api_tokens' THEN has_function_privilege(t.role, 'unleash_tokens.get_seen_at(text,timestamptz)', 'EXECUTE')
 		WHEN t.object = 'stat' THEN has_function_privilege(t.role, 'unleash_tokens.get_stat()', 'EXECUTE') ELSE true END)
@@ -169,7 +170,7 @@ is($node->safe_psql('app', q{SELECT count(*) FROM tried WHERE role IN ('unleash_
 # the views are no way past it
 is($node->safe_psql('app', q{SELECT string_agg(relname || ' ' || array_to_string(reloptions, ','), E'\n' ORDER BY relname) FROM pg_class
 	WHERE relnamespace = 'unleash_tokens'::regnamespace AND relkind = 'v' AND reloptions IS NOT NULL}),
-	"api_token_events security_barrier=true\napi_tokens security_barrier=true", 'the views are security barriers');
+	"api_token_events security_barrier=true\napi_tokens security_barrier=true\napi_tokens_expiring security_barrier=true", 'the views are security barriers');
 my ($code, $out, $err) = $node->psql('app', q{
 	SET ROLE unleash_tokens_admin;
 	CREATE FUNCTION pg_temp.leak(text) RETURNS boolean LANGUAGE plpgsql COST 0.0001 AS $$BEGIN RAISE NOTICE 'saw %', $1; RETURN true; END$$;

@@ -16,7 +16,8 @@ our @EXPORT = qw(new_server new_session make_tokens validate validate_one held s
   release_workers start_load stop_load launcher_pid worker_pid);
 
 # A running server with the library preloaded.  Nothing is written before an
-# hour has passed or the memory is half full.
+# hour has passed or the memory is half full, and no worker looks for tokens
+# that expire soon.
 sub new_server
 {
 	my ($name, @settings) = @_;
@@ -25,7 +26,7 @@ sub new_server
 	$node->init;
 	$node->append_conf('postgresql.conf', "$_\n") foreach
 	  "shared_preload_libraries = 'unleash_tokens'",
-	  'unleash_tokens.flush_interval = 3600', 'autovacuum = off', @settings;
+	  'unleash_tokens.flush_interval = 3600', q{unleash_tokens.expiry_notice = ''}, 'autovacuum = off', @settings;
 	$node->start;
 	$node->safe_psql('postgres', 'CREATE EXTENSION unleash_tokens');
 	return $node;

@@ -12,6 +12,7 @@
  */
 #include "postgres.h"
 
+#include "catalog/pg_type.h"
 #include "fmgr.h"
 #include "funcapi.h"
 #include "utils/builtins.h"
@@ -24,11 +25,14 @@
 #include "rules/lifetime.h"
 #include "rules/request.h"
 #include "rules/rotation.h"
+#include "store/row.h"
+#include "usage/notice.h"
 
 PG_FUNCTION_INFO_V1(unleash_tokens_enforce_lifetime);
 PG_FUNCTION_INFO_V1(unleash_tokens_rotate_api_token);
 PG_FUNCTION_INFO_V1(unleash_tokens_finish_rotation);
 PG_FUNCTION_INFO_V1(unleash_tokens_cancel_rotation);
+PG_FUNCTION_INFO_V1(unleash_tokens_get_notice_days);
 
 static void
 put_row(const UtToken *token, TimestampTz latest, void *arg)
@@ -130,4 +134,16 @@ Datum
 unleash_tokens_cancel_rotation(PG_FUNCTION_ARGS)
 {
 	return end_rotation(fcinfo, true);
+}
+
+Datum
+unleash_tokens_get_notice_days(PG_FUNCTION_ARGS)
+{
+	int			days[UT_NOTICES];
+	Datum		values[UT_NOTICES];
+	int			count = ut_notice_days(days);
+
+	for (int i = 0; i < count; i++)
+		values[i] = Int32GetDatum(days[i]);
+	return ut_row_array(values, count, INT4OID, false);
 }

@@ -13,6 +13,7 @@
  */
 #include "postgres.h"
 
+#include "base/clock.h"
 #include "base/encoding.h"
 #include "base/scope.h"
 #include "http/auth.h"
@@ -20,6 +21,7 @@
 #include "rules/caller.h"
 #include "rules/field.h"
 #include "rules/request.h"
+#include "text/datetime.h"
 #include "text/wire.h"
 
 /*
@@ -34,6 +36,9 @@
 /* In place of a longer value.  A blank is in no value: there it is encoded. */
 #define TOO_LONG "(too long)"
 #define TOO_MANY "(too many)"
+
+/* In place of a time. */
+#define NEVER "never"
 
 /* What a query may say; the last parameter is that of the client's own path. */
 enum
@@ -54,6 +59,7 @@ ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
 	UtToken    *caller = &request->caller;
 	const char *environment;
 	char	   *const *projects;
+	char		expiry[UT_DATETIME_LEN + 1] = NEVER;
 	int			count;
 
 	if (!ut_caller_identify(request->key, caller, problem) ||
@@ -70,6 +76,9 @@ ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
 	add_token_header(reply, "X-Token-Environment", ENVIRONMENT_MAX, TOO_LONG, 1, &environment);
 	add_token_header(reply, "X-Token-Projects", PROJECTS_MAX, TOO_MANY,
 					 count, (const char *const *) projects);
+	if (caller->expires_at != UT_TIME_UNSET)
+		ut_datetime_format(ut_clock_to_ms(caller->expires_at), expiry);
+	ut_postgrest_add_header(&reply->headers, "X-Token-Expires-At", expiry);
 	return true;
 }
 

@@ -209,6 +209,31 @@ static const Statement statements[UT_PLANS] = {
 		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
 		"WHERE t.seen_at IS NULL OR t.seen_at < u.at OR " ACTIVATES,
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID}, true},
+	[UT_PLAN_READ_NOTICE] = {
+		"SELECT up_to, selector FROM unleash_tokens.expiry_notice WHERE days = $1",
+	1, {INT4OID}, true},
+	[UT_PLAN_LOCK_NOTICE] = {
+		"SELECT up_to, selector FROM unleash_tokens.expiry_notice WHERE days = $1 FOR UPDATE",
+	1, {INT4OID}, true},
+	[UT_PLAN_INSERT_NOTICE] = {
+		"INSERT INTO unleash_tokens.expiry_notice (days, up_to, selector) VALUES ($1, '-infinity', '') ON CONFLICT DO NOTHING",
+	1, {INT4OID}, true},
+	[UT_PLAN_MOVE_NOTICE] = {
+		"UPDATE unleash_tokens.expiry_notice SET up_to = $2, selector = $3 WHERE days = $1",
+	3, {INT4OID, TIMESTAMPTZOID, TEXTOID}, true},
+	/* a row without an event: a trigger has swallowed that */
+	[UT_PLAN_INSERT_NOTICES] = {
+		"WITH due AS MATERIALIZED (SELECT t.selector, t.token_name, t.expires_at FROM unleash_tokens.api_token AS t "
+		"WHERE (t.expires_at, t.selector) > ($2, $3) AND t.expires_at < $4 ORDER BY t.expires_at, t.selector LIMIT $5), "
+		"told AS (INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, data) "
+		"SELECT 'api-token-expiring', d.selector, d.token_name, 'unleash_tokens worker', jsonb_build_object('days', $1, "
+		"'expiresAt', to_char(d.expires_at AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')) FROM due AS d RETURNING id, selector) "
+		"SELECT d.selector, d.token_name, d.expires_at, t.id FROM due AS d LEFT JOIN told AS t ON t.selector = d.selector "
+		"ORDER BY d.expires_at, d.selector",
+	5, {INT4OID, TIMESTAMPTZOID, TEXTOID, TIMESTAMPTZOID, INT8OID}, true},
+	[UT_PLAN_FIND_SUBSCRIBED] = {
+		"SELECT FROM pg_subscription_rel WHERE srrelid = $1 LIMIT 1",
+	1, {OIDOID}, true},
 	[UT_PLAN_LOCK_SCOPED] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = ANY ($1) "
 		"AND NOT all_projects ORDER BY selector FOR UPDATE",
@@ -257,6 +282,15 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_FIND_INSTALL_ENVIRONMENT] = {
 		"SELECT FROM unleash_tokens.environment AS r WHERE r.name = $1 ->> 'name' AND r.origin = 'install' "
 		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.environment = r.name)",
+	1, {JSONBOID}},
+	[UT_PLAN_LOCK_NOTICE_ROW] = {
+		"SELECT FROM unleash_tokens.expiry_notice WHERE days = ($1 ->> 'days')::integer FOR UPDATE",
+	1, {JSONBOID}},
+	[UT_PLAN_DELETE_NOTICE_ROW] = {
+		"DELETE FROM unleash_tokens.expiry_notice WHERE days = ($1 ->> 'days')::integer",
+	1, {JSONBOID}},
+	[UT_PLAN_FIND_NOTICE_ROW] = {
+		"SELECT FROM unleash_tokens.expiry_notice WHERE days = ($1 ->> 'days')::integer",
 	1, {JSONBOID}},
 };
 

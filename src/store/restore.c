@@ -32,8 +32,8 @@ typedef struct Restorer
 {
 	const char *relation;
 	const char *table;			/* where the row goes; NULL: nowhere */
-	UtPlan		lock;			/* the row of the install, if there is one;
-								 * UT_PLANS: there never is */
+	UtPlan		lock;			/* the row of the install, or of a worker that
+								 * came before; UT_PLANS: there never is */
 	UtPlan		remove;			/* it, unless a token uses it */
 	UtPlan		find;			/* it, unless a token uses it */
 } Restorer;
@@ -42,6 +42,8 @@ typedef struct Restorer
 	UT_PLAN_LOCK_INSTALL_PROJECT, UT_PLAN_DELETE_INSTALL_PROJECT, UT_PLAN_FIND_INSTALL_PROJECT
 #define ENVIRONMENT_PLANS \
 	UT_PLAN_LOCK_INSTALL_ENVIRONMENT, UT_PLAN_DELETE_INSTALL_ENVIRONMENT, UT_PLAN_FIND_INSTALL_ENVIRONMENT
+#define NOTICE_PLANS \
+	UT_PLAN_LOCK_NOTICE_ROW, UT_PLAN_DELETE_NOTICE_ROW, UT_PLAN_FIND_NOTICE_ROW
 #define NO_PLANS UT_PLANS, UT_PLANS, UT_PLANS
 
 static const Restorer restorers[] = {
@@ -53,6 +55,7 @@ static const Restorer restorers[] = {
 	{"api_token_project", "api_token_project", NO_PLANS},
 	{"api_token_event", "api_token_event", NO_PLANS},
 	{"guard_role", "guard_role", NO_PLANS},
+	{"expiry_notice", "expiry_notice", NOTICE_PLANS},
 };
 
 static const Restorer *

@@ -15,19 +15,14 @@
  */
 #include "postgres.h"
 
-#include "access/table.h"
 #include "catalog/pg_type.h"
-#include "miscadmin.h"
-#include "nodes/makefuncs.h"
 #include "utils/builtins.h"
-#include "utils/guc.h"
-#include "utils/rel.h"
 #include "utils/timestamp.h"
 
-#include "base/compat.h"
 #include "store/plan.h"
 #include "store/row.h"
 #include "store/store.h"
+#include "store/trust.h"
 #include "text/secret.h"
 
 static Datum
@@ -105,26 +100,14 @@ write_notes(UtNote *notes, int count)
 	return count - left;
 }
 
-/*
- * A restricted context keeps what the owner's code does within the statement:
- * no deferred trigger, which would run after it, no role or session of another,
- * no setting that stays.  An error puts the user back with the transaction.
- */
 int
 ut_store_write_seen(UtNote *notes, int count)
 {
-	Relation	table = table_openrv(makeRangeVar("unleash_tokens", "api_token", -1), RowExclusiveLock);
-	Oid			owner = table->rd_rel->relowner;
-	int			nest = NewGUCNestLevel();
+	UtOwner		owner;
 	int			done;
-	Oid			user;
-	int			context;
 
-	GetUserIdAndSecContext(&user, &context);
-	SetUserIdAndSecContext(owner, context | SECURITY_RESTRICTED_OPERATION);
+	ut_store_become_owner("api_token", &owner);
 	done = write_notes(notes, count);
-	AtEOXact_GUC(false, nest);
-	SetUserIdAndSecContext(user, context);
-	table_close(table, NoLock);
+	ut_store_leave_owner(&owner);
 	return done;
 }

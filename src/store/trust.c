@@ -29,6 +29,7 @@
 #include "nodes/nodeFuncs.h"
 #include "nodes/parsenodes.h"
 #include "utils/acl.h"
+#include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/plancache.h"
 #include "utils/syscache.h"
@@ -200,4 +201,21 @@ ut_store_check_statement(SPIPlanPtr plan)
 	CachedPlanSource *source = linitial(SPI_plan_get_plan_sources(plan));
 
 	check_statement(source->raw_parse_tree->stmt);
+}
+
+void
+ut_store_become_owner(const char *table, UtOwner *owner)
+{
+	owner->table = table_openrv(makeRangeVar("unleash_tokens", unconstify(char *, table), -1), RowExclusiveLock);
+	owner->nest = NewGUCNestLevel();
+	GetUserIdAndSecContext(&owner->user, &owner->context);
+	SetUserIdAndSecContext(owner->table->rd_rel->relowner, owner->context | SECURITY_RESTRICTED_OPERATION);
+}
+
+void
+ut_store_leave_owner(const UtOwner *owner)
+{
+	AtEOXact_GUC(false, owner->nest);
+	SetUserIdAndSecContext(owner->user, owner->context);
+	table_close(owner->table, NoLock);
 }

@@ -4,7 +4,7 @@
  *	  Which database gets a worker, and when?
  *
  * One process for the server.  It knows no database: it sees in the notes which
- * ones have some, and keeps no connection, so that DROP DATABASE need not wait
+ * ones have some, and in the catalog which ones there are, and keeps no connection, so that DROP DATABASE need not wait
  * for it.  Databases take turns in the order of their OIDs, so that none is
  * left out when there are more of them than free worker slots.
  *
@@ -37,8 +37,12 @@
 #include "usage/flush.h"
 #include "usage/forward.h"
 #include "usage/launcher.h"
+#include "usage/look.h"
 #include "usage/memory.h"
 #include "usage/stat.h"
+
+#define PROMOTION_MS 60000		/* a standby sees after it that it is none any
+								 * more */
 
 int			ut_flush_interval = 60;
 
@@ -181,7 +185,10 @@ serve_database(Oid database, bool was_urgent)
 	int			place;
 
 	if (!is_alive(database))
+	{
+		ut_look_done(database);
 		return true;
+	}
 	place = ut_flush_open_run(database);
 	if (place == UT_RUN_NOT_DUE)
 	{
@@ -198,6 +205,7 @@ serve_database(Oid database, bool was_urgent)
 		return false;
 	}
 	last_served = database;
+	ut_look_done(database);
 	return true;
 }
 
@@ -210,7 +218,8 @@ has_nowhere_to_write(void)
 
 /*
  * Databases in the order of their OIDs, beginning behind the one that was
- * served last: all that have notes, or those that were left over.
+ * served last: all that have notes, or those that were left over, and those
+ * that are to be looked at.
  */
 static void
 serve_round(bool all)
@@ -230,6 +239,8 @@ serve_round(bool all)
 		databases = ut_flush_list_databases(&count);
 	else
 		count = ut_flush_list_due(due);
+	ut_look_begin();
+	databases = ut_look_add(databases, &count);
 	while (first < count && databases[first] <= last_served)
 		first++;
 	for (int i = 0; i < count && !waits_for_slot; i++)
@@ -266,7 +277,9 @@ time_to_wait(TimestampTz next_round)
 
 	if (!waits_for_slot && !has_nowhere_to_write())
 		next = Min(next, ut_flush_next_due());
-
+	next = Min(next, ut_look_next());
+	if (RecoveryInProgress())
+		next = Min(next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROMOTION_MS));
 	return Max(TimestampDifferenceMilliseconds(GetCurrentTimestamp(), next), 10);
 }
 
@@ -276,6 +289,7 @@ reload(void)
 	ConfigReloadPending = false;
 	ProcessConfigFile(PGC_SIGHUP);
 	ut_flush_forgive();			/* what failed may have been mended */
+	ut_look_soon();
 }
 
 void
@@ -292,7 +306,7 @@ ut_launcher_main(Datum arg)
 		bool		calls = ut_memory_take_urgent();
 
 		urgent |= calls;
-		if (now >= next || ut_memory_is_half_full() || calls || ((waits_for_slot || urgent) && ended))
+		if (now >= next || now >= ut_look_next() || ut_memory_is_half_full() || calls || ((waits_for_slot || urgent) && ended))
 		{
 			serve_round(true);
 			last = now;

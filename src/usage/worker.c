@@ -1,7 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  How are the notes of one database written or sent?
+ *	  How are the notes of one database written or sent, and who is told of
+ *	  its tokens that are about to expire?
  *
  * In batches, each a transaction of its own, with a pause after each of them
  * so that writing takes a tenth of the time, or a quarter when that is not
@@ -41,6 +42,7 @@
 #include "usage/forward.h"
 #include "usage/launcher.h"
 #include "usage/memory.h"
+#include "usage/notice.h"
 #include "usage/stat.h"
 #include "usage/worker.h"
 
@@ -130,6 +132,33 @@ flush_batch(void)
 	return count > 0;
 }
 
+/*
+ * Tell of some tokens that are about to expire; false when there were none left.
+ * What a listener has read must be there after a crash; no standby is waited
+ * for, since a worker has no time.
+ */
+static bool
+tell_batch(void)
+{
+	bool		more = false;
+
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "telling which API tokens are about to expire");
+	if (OidIsValid(get_extension_oid("unleash_tokens", true)))
+	{
+		(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+		enable_timeout_after(STATEMENT_TIMEOUT, BATCH_MS);
+		PushActiveSnapshot(GetTransactionSnapshot());
+		more = ut_notice_tell();
+		PopActiveSnapshot();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	}
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return more;
+}
+
 /* ---- One run ---- */
 
 /* A batch took so many microseconds: could notes be lost, or wait for longer than an interval? */
@@ -169,7 +198,23 @@ outcome_of_end(void)
 	return run.collected > 0 && run.done == 0 ? UT_RUN_FAILED : UT_RUN_DONE;
 }
 
-/* The rest is bounded by the lifetime: what is longer is left to the next worker. */
+/*
+ * Rest after a batch that began then; false when the lifetime would be over,
+ * and the rest is left to the next worker.
+ */
+static bool
+rest_after(TimestampTz start, int *rest)
+{
+	*rest = pause_after(start);
+	if (TimestampDifferenceExceeds(run.begin, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *rest), LIFETIME_MS))
+		return false;
+	(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
+					 *rest, UT_WAIT_EVENT("UnleashTokensWorkerRest"));
+	ResetLatch(MyLatch);
+	CHECK_FOR_INTERRUPTS();
+	return true;
+}
+
 static UtOutcome
 flush_all(int *rest)
 {
@@ -186,13 +231,29 @@ flush_all(int *rest)
 		}
 		if (RecoveryInProgress() && run.done == done)
 			return UT_RUN_FAILED;
-		*rest = pause_after(start);
-		if (TimestampDifferenceExceeds(run.begin, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), *rest), LIFETIME_MS))
+		if (!rest_after(start, rest))
 			return UT_RUN_MORE;
-		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
-						 *rest, UT_WAIT_EVENT("UnleashTokensWorkerRest"));
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
+	}
+}
+
+/* One batch, before the notes: where these take all the time there is, one in each run. */
+static UtOutcome
+tell_some(int *rest)
+{
+	return !RecoveryInProgress() && tell_batch() ? UT_RUN_MORE : UT_RUN_DONE;
+}
+
+static UtOutcome
+tell_all(int *rest)
+{
+	for (;;)
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		if (!tell_batch())
+			return UT_RUN_DONE;
+		if (!rest_after(start, rest))
+			return UT_RUN_MORE;
 	}
 }
 
@@ -216,13 +277,13 @@ report_error(void)
 }
 
 static UtOutcome
-try_to_flush_all(int *rest)
+try_to(UtOutcome (*work) (int *rest), int *rest)
 {
 	volatile UtOutcome outcome = UT_RUN_FAILED;
 
 	PG_TRY();
 	{
-		outcome = flush_all(rest);
+		outcome = work(rest);
 	}
 	PG_CATCH();
 	{
@@ -280,12 +341,16 @@ void
 ut_worker_main(Datum arg)
 {
 	Oid			database = DatumGetObjectId(arg);
-	UtOutcome	outcome;
+	UtOutcome	told;
+	UtOutcome	flushed;
 	int			rest = 0;
 
 	begin(database);
-	outcome = try_to_flush_all(&rest);
+	told = try_to(tell_some, &rest);
+	flushed = try_to(flush_all, &rest);
+	if (told == UT_RUN_MORE && flushed == UT_RUN_DONE)
+		told = try_to(tell_all, &rest);
 	ut_forward_close();
-	ut_flush_report_end(database, outcome, run.cursor, rest);
+	ut_flush_report_end(database, Max(told, flushed), run.cursor, rest);
 	proc_exit(0);
 }

@@ -128,10 +128,10 @@ const made = async (more) => (await assertCreated(await create(minimal(more)))).
 const good = await made({ type: 'client', environment: 'production', projects: ['default'], tokenName: `${run} gäte, way%` });
 const bad = await made({ type: 'client', environment: 'development' });
 await sql(`INSERT INTO unleash_tokens.project (id) SELECT 'gateway-' || repeat('x', 80) || i FROM generate_series(1, 60) AS i ON CONFLICT DO NOTHING`);
-const broad = await made({ type: 'client', environment: 'production', projects: Array.from({ length: 60 }, (_, i) => `gateway-${'x'.repeat(80)}${i + 1}`) });
+const broad = await made({ type: 'client', environment: 'production', expiresAt: '2099-12-31T23:00:00Z', projects: Array.from({ length: 60 }, (_, i) => `gateway-${'x'.repeat(80)}${i + 1}`) });
 
 const key = (secret, more = {}) => ({ Authorization: secret, ...more });
-const names = ['X-Token-Name', 'X-Token-Type', 'X-Token-Environment', 'X-Token-Projects', 'X-Token-Selector', 'X-Token-Anything'];
+const names = ['X-Token-Name', 'X-Token-Type', 'X-Token-Environment', 'X-Token-Projects', 'X-Token-Expires-At', 'X-Token-Selector', 'X-Token-Anything'];
 
 // Refused without a word to the service, and with the header that says when to come again.
 async function assertLater(at, status, seconds) {
@@ -153,7 +153,7 @@ async function check({ name, at }) {
 			assert.equal(answer.status, 200, answer.text);
 			const { headers, url, method } = answer.json;
 			assert.deepEqual([method, url], ['GET', '/orders/1?x=1']);
-			assert.deepEqual([headers['x-token-type'], headers['x-token-environment'], headers['x-token-projects']], ['client', 'production', 'default']);
+			assert.deepEqual([headers['x-token-type'], headers['x-token-environment'], headers['x-token-projects'], headers['x-token-expires-at']], ['client', 'production', 'default', 'never']);
 			assert.equal(decodeURIComponent(headers['x-token-name']), `${run} gäte, way%`);
 			assert.ok(!JSON.stringify(answer.json).includes(good), 'the key went on to the service');
 		}
@@ -191,6 +191,7 @@ async function check({ name, at }) {
 		const answer = await send('GET', '/', key(broad, { Cookie: `a=${'b'.repeat(4000)}`, 'X-Token-Projects': 'forged' }), undefined, at);
 		assert.equal(answer.status, 200, answer.text);
 		assert.equal(answer.json.headers['x-token-projects'], '(too many)');
+		assert.equal(answer.json.headers['x-token-expires-at'], '2099-12-31T23:00:00.000Z');
 		assert.equal(answer.json.headers.cookie.length, 4002);
 	});
 	await test(`${name}: an upgrade is passed through, and asked for first`, async () => {

@@ -283,15 +283,15 @@ await test('the headers of /auth are always there, together well below 4 kB', as
 	await sql(`INSERT INTO unleash_tokens.project (id) SELECT * FROM json_array_elements_text(:'projects') ON CONFLICT DO NOTHING`, { projects: JSON.stringify([...projects, one]) });
 	await sql(`INSERT INTO unleash_tokens.environment (name) VALUES (:'one') ON CONFLICT DO NOTHING`, { one });
 	for (const [more, shown] of [
-		[{ tokenName: long, projects: projects.slice(0, 100) }, ['(too long)', 'client', 'development', '(too many)']],
-		[{ tokenName: 'n'.repeat(768), projects: ['fam-a', 'default'] }, ['n'.repeat(768), 'client', 'development', 'fam-a,default']],
-		[{ tokenName: 'n'.repeat(769), environment: one, projects: [one] }, ['(too long)', 'client', '(too long)', '%C3%A9'.repeat(100)]],
-		[{ tokenName: '(too long)', type: 'admin' }, ['(too%20long)', 'admin', '*', '*']],
+		[{ tokenName: long, projects: projects.slice(0, 100) }, ['(too long)', 'client', 'development', '(too many)', 'never']],
+		[{ tokenName: 'n'.repeat(768), projects: ['fam-a', 'default'], expiresAt: '9999-12-31T23:59:59.999+00:00' }, ['n'.repeat(768), 'client', 'development', 'fam-a,default', '9999-12-31T23:59:59.999Z']],
+		[{ tokenName: 'n'.repeat(769), environment: one, projects: [one] }, ['(too long)', 'client', '(too long)', '%C3%A9'.repeat(100), 'never']],
+		[{ tokenName: '(too long)', type: 'admin' }, ['(too%20long)', 'admin', '*', '*', 'never']],
 	]) {
 		const { secret } = await assertCreated(await create({ type: 'client', ...more }));
 		const answer = await send('GET', '/auth', { Authorization: secret });
 		assertStatus(answer, 204);
-		assert.deepEqual(['Name', 'Type', 'Environment', 'Projects'].map((name) => answer.header(`X-Token-${name}`)), shown);
+		assert.deepEqual(['Name', 'Type', 'Environment', 'Projects', 'Expires-At'].map((name) => answer.header(`X-Token-${name}`)), shown);
 		assert.ok(answer.head.length < 3500, `${answer.head.length} bytes`);
 	}
 });
