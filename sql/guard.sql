@@ -1,5 +1,6 @@
 -- guard(): on behalf of which token does a transaction run, in which role, and how long?
 SET client_min_messages = warning;
+CREATE EXTENSION IF NOT EXISTS unleash_tokens;
 CREATE ROLE guard_reader;
 CREATE ROLE guard_writer;
 CREATE ROLE guard_any;
