@@ -160,7 +160,8 @@ foreach my $way (sort keys %call)
 	my $grown = $session->query_safe($contexts) - $bytes;
 	my $more = anonymous($pid) - $rss;
 	cmp_ok($grown, '<=', 262144, "$way: 600000 refusals leave nothing in the memory contexts: $bytes bytes before, $grown more");
-	cmp_ok($more, '<=', 256, "$way: nor in the process: $rss kB before, $more kB more");
+	# less than a byte for each: pages that malloc() holds on to differ from run to run, and do not add up
+	cmp_ok($more, '<=', 512, "$way: nor in the process: $rss kB before, $more kB more");
 }
 
 # ---- Tables ----------------------------------------------------------------------
