@@ -64,4 +64,31 @@
 #define UT_MAY_SET_ROLE(member, role) is_member_of_role(member, role)
 #endif
 
+/* 18 has checks that are not enforced, and generated columns that are not stored. */
+#if PG_VERSION_NUM >= 180000
+#define UT_CHECK_EXPRESSIONS ri_CheckConstraintExprs
+#define UT_IS_ENFORCED(check) ((check)->ccenforced)
+#define UT_HAS_GENERATED(constr) \
+	((constr) != NULL && ((constr)->has_generated_stored || (constr)->has_generated_virtual))
+#else
+#define UT_CHECK_EXPRESSIONS ri_ConstraintExprs
+#define UT_IS_ENFORCED(check) true
+#define UT_HAS_GENERATED(constr) ((constr) != NULL && (constr)->has_generated_stored)
+#endif
+
+/* 16 took privileges out of the range table; 18 wants to know what was pruned. */
+#if PG_VERSION_NUM >= 180000
+#define ut_init_range_table(estate, entries, permissions) \
+	ExecInitRangeTable(estate, entries, permissions, bms_add_range(NULL, 1, list_length(entries)))
+#elif PG_VERSION_NUM >= 160000
+#define ut_init_range_table(estate, entries, permissions) ExecInitRangeTable(estate, entries, permissions)
+#else
+#define ut_init_range_table(estate, entries, permissions) ExecInitRangeTable(estate, entries)
+#endif
+#if PG_VERSION_NUM >= 160000
+#define UT_ADD_PERMISSIONS(permissions, entry) addRTEPermissionInfo(permissions, entry)
+#else
+#define UT_ADD_PERMISSIONS(permissions, entry) ((void) (permissions))
+#endif
+
 #endif							/* UT_COMPAT_H */

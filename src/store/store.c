@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "store/direct.h"
 #include "store/store.h"
 #include "store/plan.h"
 #include "store/read.h"
@@ -73,9 +74,12 @@ ut_store_has_environment(const char *name)
 bool
 ut_store_lock_environment(const char *name)
 {
+	UtDirectResult result = ut_direct_lock_environment(name);
 	Datum		values[] = {CStringGetTextDatum(name)};
 	bool		found;
 
+	if (result != UT_DIRECT_NOT)
+		return result == UT_DIRECT_DONE;
 	ut_store_open();
 	found = ut_store_run(UT_PLAN_LOCK_ENVIRONMENT, values, NULL, UT_VIEW_USUAL) > 0;
 	ut_store_close();
@@ -117,35 +121,115 @@ ut_store_is_below(int limit)
 	return count < limit;
 }
 
+/* Columns of api_token up to the last one that a new token says. */
+#define TOKEN_COLUMNS UT_COLUMN_ROTATABLE
+
+/* Columns of api_token_event; the first two, id and at, have defaults. */
+#define EVENT_COLUMNS 9
+#define EVENT_DEFAULTS 2
+
+/* A row in the making, its columns in their order. */
+typedef struct Row
+{
+	Datum		values[TOKEN_COLUMNS];
+	char		nulls[TOKEN_COLUMNS];
+} Row;
+
+static void
+fill_token(Row *row, const UtToken *token, const UtActor *actor)
+{
+	memset(row->nulls, ' ', TOKEN_COLUMNS);
+	row->values[0] = CStringGetTextDatum(token->selector);
+	row->values[1] = ut_row_bytea(token->verifier, UT_VERIFIER_LEN);
+	row->values[2] = CStringGetTextDatum(token->name);
+	row->values[3] = CStringGetTextDatum(ut_token_type_names[token->type]);
+	row->values[4] = ut_row_text(token->environment, &row->nulls[4]);
+	row->values[5] = BoolGetDatum(token->scope.all);
+	row->values[6] = BoolGetDatum(false);
+	row->values[7] = TimestampTzGetDatum(token->created_at);
+	row->values[8] = ut_row_time(token->expires_at, &row->nulls[8]);
+	row->values[9] = ut_row_time(token->seen_at, &row->nulls[9]);
+	row->values[10] = ut_row_text(token->alias, &row->nulls[10]);
+	row->values[11] = CStringGetTextDatum(actor->name);
+	row->values[12] = BoolGetDatum(token->rotatable);
+}
+
+static void
+fill_event(Row *row, const char *type, const UtToken *token, const UtActor *actor,
+		   Jsonb *data, Jsonb *pre_data)
+{
+	memset(row->nulls, ' ', TOKEN_COLUMNS);
+	memset(row->nulls, 'd', EVENT_DEFAULTS);
+	row->values[2] = CStringGetTextDatum(type);
+	row->values[3] = CStringGetTextDatum(token->selector);
+	row->values[4] = CStringGetTextDatum(token->name);
+	row->values[5] = CStringGetTextDatum(actor->name);
+	row->values[6] = ut_row_text(actor->selector, &row->nulls[6]);
+	row->values[7] = PointerGetDatum(data);
+	row->values[8] = PointerGetDatum(pre_data);
+	row->nulls[7] = data == NULL ? 'n' : ' ';
+	row->nulls[8] = pre_data == NULL ? 'n' : ' ';
+}
+
+static void
+run_event(Row *event)
+{
+	ut_store_expect(ut_store_run(UT_PLAN_INSERT_EVENT, event->values + EVENT_DEFAULTS,
+								 event->nulls + EVENT_DEFAULTS, UT_VIEW_USUAL), 1);
+}
+
+static UtDirectRow
+make_row(UtDirectTable table, int count, const Datum *values, const char *nulls)
+{
+	UtDirectRow row = {table, count, values, nulls};
+
+	return row;
+}
+
+/* The token, its event, its projects: all of them, or none. */
+static bool
+insert_directly(const UtToken *token, const Row *row, const Row *event)
+{
+	int			projects = token->scope.all ? 0 : token->scope.count;
+	UtDirectRow *rows = palloc((2 + projects) * sizeof(UtDirectRow));
+	Datum	   *places = palloc(Max(projects, 1) * 3 * sizeof(Datum));
+
+	rows[0] = make_row(UT_DIRECT_TOKEN, TOKEN_COLUMNS, row->values, row->nulls);
+	rows[1] = make_row(UT_DIRECT_EVENT, EVENT_COLUMNS, event->values, event->nulls);
+	for (int i = 0; i < projects; i++)
+	{
+		Datum	   *place = &places[3 * i];
+
+		place[0] = row->values[0];
+		place[1] = CStringGetTextDatum(token->scope.ids[i]);
+		place[2] = Int32GetDatum(i + 1);
+		rows[2 + i] = make_row(UT_DIRECT_PROJECT, 3, place, "   ");
+	}
+	return ut_direct_insert(rows, 2 + projects) == UT_DIRECT_DONE;
+}
+
 bool
 ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data)
 {
-	Datum		values[12];
-	char		nulls[] = "            ";
+	Row			row;
+	Row			event;
 	bool		inserted;
 
-	values[0] = CStringGetTextDatum(token->selector);
-	values[1] = ut_row_bytea(token->verifier, UT_VERIFIER_LEN);
-	values[2] = CStringGetTextDatum(token->name);
-	values[3] = CStringGetTextDatum(ut_token_type_names[token->type]);
-	values[4] = ut_row_text(token->environment, &nulls[4]);
-	values[5] = BoolGetDatum(token->scope.all);
-	values[6] = TimestampTzGetDatum(token->created_at);
-	values[7] = ut_row_time(token->expires_at, &nulls[7]);
-	values[8] = CStringGetTextDatum(actor->name);
-	values[9] = ut_row_text(actor->selector, &nulls[9]);
-	values[10] = JsonbPGetDatum(data);
-	values[11] = BoolGetDatum(token->rotatable);
-
+	fill_token(&row, token, actor);
+	fill_event(&event, "api-token-created", token, actor, data, NULL);
+	if (insert_directly(token, &row, &event))
+		return true;
 	ut_store_open();
-	inserted = ut_store_run(UT_PLAN_INSERT, values, nulls, UT_VIEW_USUAL) > 0;
+	inserted = ut_store_run(UT_PLAN_INSERT, row.values, row.nulls, UT_VIEW_USUAL) > 0;
 	if (inserted && !token->scope.all)
 	{
-		Datum		scope[] = {values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
+		Datum		scope[] = {row.values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
 
 		ut_store_expect(ut_store_run(UT_PLAN_INSERT_PROJECTS, scope, NULL, UT_VIEW_USUAL),
 						token->scope.count);
 	}
+	if (inserted)
+		run_event(&event);
 	ut_store_close();
 	return inserted;
 }
@@ -154,21 +238,14 @@ void
 ut_store_add_event(const char *type, const UtToken *token, const UtActor *actor,
 				   Jsonb *data, Jsonb *pre_data)
 {
-	Datum		values[7];
-	char		nulls[] = "       ";
+	Row			event;
+	UtDirectRow row = {UT_DIRECT_EVENT, EVENT_COLUMNS, event.values, event.nulls};
 
-	values[0] = CStringGetTextDatum(type);
-	values[1] = CStringGetTextDatum(token->selector);
-	values[2] = CStringGetTextDatum(token->name);
-	values[3] = CStringGetTextDatum(actor->name);
-	values[4] = ut_row_text(actor->selector, &nulls[4]);
-	values[5] = PointerGetDatum(data);
-	values[6] = PointerGetDatum(pre_data);
-	nulls[5] = data == NULL ? 'n' : ' ';
-	nulls[6] = pre_data == NULL ? 'n' : ' ';
-
+	fill_event(&event, type, token, actor, data, pre_data);
+	if (ut_direct_insert(&row, 1) == UT_DIRECT_DONE)
+		return;
 	ut_store_open();
-	ut_store_expect(ut_store_run(UT_PLAN_INSERT_EVENT, values, nulls, UT_VIEW_USUAL), 1);
+	run_event(&event);
 	ut_store_close();
 }
 

@@ -44,7 +44,8 @@ extern bool ut_store_is_below(int limit);
 
 /*
  * Write a token, its scope and the event of its making with that data.  False,
- * and nothing done, when the selector is taken.
+ * and nothing done, when no row came to be; a selector that is taken, once in
+ * 2^65 of the same millisecond, may fail by its key instead (23505).
  */
 extern bool ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data);
 

@@ -135,9 +135,11 @@ check_owner(Relation table, Oid role)
 			 errhint("Give the table to role \"%s\".", GetUserNameFromId(role, false))));
 }
 
-static void
-check_trust(Relation table, Oid role)
+void
+ut_store_check_table(Relation table)
 {
+	Oid			role = GetUserId();
+
 	check_owner(table, role);
 	for (int i = 0; table->trigdesc != NULL && i < table->trigdesc->numtriggers; i++)
 	{
@@ -156,7 +158,7 @@ check_table(RangeVar *name)
 {
 	Relation	table = table_openrv(name, RowExclusiveLock);
 
-	check_trust(table, GetUserId());
+	ut_store_check_table(table);
 	table_close(table, NoLock);
 }
 

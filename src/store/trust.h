@@ -42,5 +42,7 @@ typedef struct UtOwner
  */
 extern void ut_store_become_owner(const char *table, UtOwner *owner);
 extern void ut_store_leave_owner(const UtOwner *owner);
+/* The same for one table that is to be written, and locked ROW EXCLUSIVE. */
+extern void ut_store_check_table(Relation table);
 
 #endif							/* UT_STORE_TRUST_H */
