@@ -32,7 +32,7 @@ record_machine() {
 		memory_mib $(($(sed -nE 's/^MemTotal: *([0-9]+) kB/\1/p' /proc/meminfo) / 1024)) \
 		kernel "$(uname -r)" \
 		load_before "$(cut -d' ' -f1 /proc/loadavg)" \
-		commit "$(git -C "$checkout" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown)" \
+		commit "$(describe_commit)" \
 		postgresql "$("$PG_CONFIG" --version)" "$@"
 	while [ $# -gt 0 ]; do
 		value=$2

@@ -429,3 +429,6 @@ free_port() {
 	done
 	die "found no free port"
 }
+
+# The commit of this checkout, for figures.
+describe_commit() { git -C "$checkout" describe --always --dirty --abbrev=12 --exclude='*' 2>/dev/null || echo unknown; }

@@ -21,6 +21,22 @@ by_bin_test() {
 	mkdir -p "$suite_dir"
 }
 
+# ---- The list -------------------------------------------------------------------------------------------------------
+
+suites=()
+declare -A when=() needs=() about=()	# suite -> its columns
+
+# The rows of the table in t/README.md: | `suite` | when | needs | what |
+read_suites() {
+	local name row_when row_needs what
+	while IFS='|' read -r _ name row_when row_needs what _; do
+		[[ $name =~ ^\ \`([a-z0-9]+)\`\ *$ ]] || continue
+		name=${BASH_REMATCH[1]}
+		suites+=("$name")
+		when[$name]=${row_when// /} needs[$name]=$row_needs what=${what# } about[$name]=${what% }
+	done <"$checkout/t/README.md"
+}
+
 # ---- Counting -------------------------------------------------------------------------------------------------------
 
 pass() { echo "ok - $1"; passed=$((passed + 1)); }
@@ -75,6 +91,16 @@ count_lines() {
 	[ "$2" -eq 0 ] || [ "$f" -gt 0 ] || f=1
 	add_counts "$(grep -E '^(ok [0-9]+|(test|     ) .*\.\.\. ok)' "$1" | grep -civ ' # skip' || true)" "$f" \
 		"$(grep -ciE '^(ok [0-9]+.*|1\.\.0) # skip' "$1" || true)"
+}
+
+# show_failures LOG: what failed in it and its end, indented: no line of it can be taken for the closing one.
+show_failures() {
+	{
+		grep -E -A 5 '^(    )*(not ok|#   Failed test)|^# .*\.\.\. FAILED' "$1" | head -n 80 || true
+		echo '...'
+		sed -E '/^ok /d' "$1" | tail -n 80
+	} | sed 's/^/    /'
+	echo "    (all of it is in ${1#"$checkout/"})"
 }
 
 milliseconds() { echo $((${EPOCHREALTIME/[.,]/} / 1000)); }
@@ -249,6 +275,17 @@ prepare() {
 			fresh) stop_serve; start_serve --fresh || return 1 ;;
 			alone) stop_serve ;;
 		esac
+	done
+}
+
+# Stop what was prepared, and remove what stands outside .test, in the home of the server user.
+stop_shared() {
+	local dir
+	stop_serve
+	stop_server INT "$cluster_pid"
+	[ -z "$run_dir" ] || as_server rm -rf "$run_dir"
+	for dir in "${work:-}" "$(cat "$SERVE_DIR/where" 2>/dev/null || true)" "$(cat "$TEST_DIR/leaks/where" 2>/dev/null || true)"; do
+		[ "${dir#"${server_home:-/nonexistent}"/unleash_tokens-}" = "$dir" ] || as_server rm -rf "$dir"
 	done
 }
 
