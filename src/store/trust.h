@@ -24,6 +24,9 @@
  */
 extern void ut_store_check_statement(SPIPlanPtr plan);
 
+/* The same for one table that is to be written, and locked ROW EXCLUSIVE. */
+extern void ut_store_check_table(Relation table);
+
 /* Whoever we were before. */
 typedef struct UtOwner
 {
@@ -42,7 +45,5 @@ typedef struct UtOwner
  */
 extern void ut_store_become_owner(const char *table, UtOwner *owner);
 extern void ut_store_leave_owner(const UtOwner *owner);
-/* The same for one table that is to be written, and locked ROW EXCLUSIVE. */
-extern void ut_store_check_table(Relation table);
 
 #endif							/* UT_STORE_TRUST_H */
