@@ -183,9 +183,21 @@ async function testChecker() {
 
 // ---- Every status of every operation ----------------------------------------------------------------------------------
 
-const targets = { [TOKENS]: TOKENS, [`${TOKENS}/{token}`]: `${TOKENS}/no-such-token` };
-const targetOf = (template) => targets[template] ?? template;
-const BODIES = { createApiToken: { type: 'client', tokenName: name }, updateApiToken: { expiresAt: null }, getValidTokens: { tokens: [] } };
+const targetOf = (template) => template.replace('{token}', 'no-such-token');
+
+// Rotations want a token in the right state, a new one each time.
+async function rotating(template, state) {
+	const { secret } = await create({ type: 'client' });
+	const selector = secret.split('_').at(-2);
+	if (state === 'none') return template.replace('{token}', selector);
+	const { body } = await ask(200, 'POST', `${TOKENS}/${selector}/rotate`, admin);
+	if (state === 'used') await ask(204, 'GET', '/auth', { Authorization: JSON.parse(body).secret });
+	return template.replace('{token}', selector);
+}
+const FITS = { rotate: 'none', finish: 'used', cancel: 'pending' };
+const UNFIT = { rotate: 'used', finish: 'pending', cancel: 'used' };
+const isRotation = ({ template, method }) => method === 'post' && /\{token\}\/rotate/.test(template);
+const BODIES = { createApiToken: { type: 'client', tokenName: name }, updateApiToken: { expiresAt: null }, getValidTokens: { tokens: [] }, rotateApiToken: {} };
 
 // A request of the operation that would be answered well, with the changes that provoke a status.
 function request({ template, method, operation }, changes = {}) {
@@ -198,6 +210,9 @@ function request({ template, method, operation }, changes = {}) {
 
 // What provokes a status in whatever operation has it.
 const provoke = {
+	200: (one) => (isRotation(one) ? { rotation: FITS } : {}),
+	404: () => ({}),
+	409: () => ({ rotation: UNFIT }),
 	400: () => ({ headers: { 'X-Long': 'x'.repeat(40000) } }),
 	401: () => ({ without: ['Authorization'] }),
 	403: ({ template }, client) => (template === '/auth' ? { target: '/auth?type=frontend' } : { headers: { Authorization: client } }),
@@ -207,18 +222,23 @@ const provoke = {
 	304: () => ({ headers: { 'If-None-Match': '*' } }),
 };
 
+async function prepare(one, changes = {}) {
+	const states = changes.rotation;
+	return states && isRotation(one) ? { ...changes, target: await rotating(one.template, states[one.template.split('/').at(-1)]) } : changes;
+}
+
 async function testStatuses(withoutDatabase) {
 	const { secret: client } = await create({ type: 'client', expiresAt: '2999-01-01T00:00:00Z' });
 	for (const one of operations()) {
 		for (const status of Object.keys(one.operation.responses).map(Number)) {
 			await test(`${one.name} answers ${status}`, async () => {
 				const base = status === 503 ? withoutDatabase : env.BASE_URL;
-				await ask(status, ...request(one, provoke[status]?.(one, client)), base);
+				await ask(status, ...request(one, await prepare(one, provoke[status]?.(one, client))), base);
 			});
 		}
 		await test(`${one.name} answers nothing that is not documented`, async () => {
 			for (const changes of Object.values(provoke)) {
-				const [method, target, headers, body] = request(one, changes(one, client));
+				const [method, target, headers, body] = request(one, await prepare(one, changes(one, client)));
 				const answer = await send(env.BASE_URL, method, target, headers, body);
 				checkAnswer(method, target, answer.status, answer.headers, answer.body);
 			}
