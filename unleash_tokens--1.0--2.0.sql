@@ -30,6 +30,9 @@ COMMENT ON FUNCTION unleash_tokens.library_version() IS 'The version of the libr
 -- takes few rows of each page where tokens are many, and pruning makes room again before the next
 ALTER TABLE unleash_tokens.api_token SET (fillfactor = 70);
 
+-- an admin token may be bound to projects; it manages the tokens of those
+ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_scope_check;
+
 -- A name can be too long for a B-tree and be that of many tokens, each of which takes longer to put into a hash index
 -- than the one before.  The digest of the name has neither trouble.
 DROP INDEX unleash_tokens.api_token_name_idx;
@@ -837,7 +840,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		SELECT format('constraint %s is missing or not valid', w.name)
 		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
-			'api_token_type_check', 'api_token_environment_check', 'api_token_scope_check', 'api_token_time_check',
+			'api_token_type_check', 'api_token_environment_check', 'api_token_time_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
 			'guard_role_project_fkey', 'expiry_notice_days_check']) AS w (name)

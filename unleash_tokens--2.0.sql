@@ -123,7 +123,6 @@ CREATE TABLE unleash_tokens.api_token (
 	CONSTRAINT api_token_verifier_check CHECK (pg_catalog.octet_length(verifier) OPERATOR(pg_catalog.=) 32),
 	CONSTRAINT api_token_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (ARRAY['client', 'backend', 'frontend', 'admin'])),
 	CONSTRAINT api_token_environment_check CHECK ((environment IS NULL) OPERATOR(pg_catalog.=) (type OPERATOR(pg_catalog.=) 'admin')),
-	CONSTRAINT api_token_scope_check CHECK (all_projects OR type OPERATOR(pg_catalog.<>) 'admin'),
 	CONSTRAINT api_token_time_check CHECK (
 		created_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
 		AND expires_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
@@ -1124,7 +1123,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		SELECT format('constraint %s is missing or not valid', w.name)
 		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
-			'api_token_type_check', 'api_token_environment_check', 'api_token_scope_check', 'api_token_time_check',
+			'api_token_type_check', 'api_token_environment_check', 'api_token_time_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
 			'guard_role_project_fkey', 'expiry_notice_days_check']) AS w (name)

@@ -199,8 +199,10 @@ list_as_jsonb(const char *name)
 {
 	Jsonb	   *list;
 	UtProblem	problem;
+	UtActor		actor = ut_caller_sql_actor();
+	UtSelection wanted = {.actor = &actor,.name = name};
 
-	if (!ut_service_list_jsonb(name, &list, &problem))
+	if (!ut_service_list_jsonb(&wanted, &list, &problem))
 		ut_problem_raise(&problem);
 	return JsonbPGetDatum(list);
 }

@@ -57,7 +57,7 @@ SELECT n, pg_temp.try(body::jsonb) FROM (VALUES (1, NULL), (2, '{}'), (3, '"x"')
 	(6, '[{"type": "client", "tokenName": "n"}, {"type": "client"}]'), (7, '[{"type": "client", "tokenName": "n"}, {"type": "x", "tokenName": "n"}]'),
 	(8, '[{"type": "client", "tokenName": "n"}, {"type": "client", "tokenName": "n", "environment": "gone"}, {"type": "client", "tokenName": "n", "environment": "none"}]'),
 	(9, '[{"type": "client", "tokenName": "n", "project": "a"}, {"type": "client", "tokenName": "n", "projects": ["a", "z", "y"]}, {"type": "client", "tokenName": "n", "project": "z"}]'),
-	(10, '[{"type": "client", "tokenName": "n"}, {"type": "admin", "tokenName": "n", "project": "a"}]'),
+	(10, '[{"type": "client", "tokenName": "n"}, {"type": "admin", "tokenName": "n", "environment": "a"}]'),
 	(11, '[{"type": "client", "tokenName": "n"}, {"type": "client", "tokenName": "n", "expiresAt": "*:*.v2_aaaaaaaaaaaaaaaaaaaaaa_bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb"}]')) AS v (n, body) ORDER BY n;
 SELECT pg_temp.try((SELECT jsonb_agg('{"type": "client", "tokenName": "n"}'::jsonb) FROM generate_series(1, 100001)));
 SELECT count(*) = :before AS none_was_made FROM unleash_tokens.api_token;

@@ -315,7 +315,7 @@ DECLARE
 BEGIN
 	FOREACH body IN ARRAY ARRAY['{}', '{"type": "root", "tokenName": "n"}', '{"type": "client", "tokenName": ""}',
 		'{"type": "client", "tokenName": "n", "environment": "nope"}', '{"type": "client", "tokenName": "n", "project": "nope"}',
-		'{"type": "client", "tokenName": "n", "projects": ["default", "nope"]}', '{"type": "admin", "tokenName": "n", "project": "default"}']::jsonb[]
+		'{"type": "client", "tokenName": "n", "projects": ["default", "nope"]}', '{"type": "admin", "tokenName": "n", "project": "nope"}']::jsonb[]
 	LOOP
 		BEGIN
 			PERFORM unleash_tokens.create_api_token(body);

@@ -79,7 +79,6 @@ SELECT change, pg_temp.enter(change) FROM unnest(ARRAY[
 	'{"selector": "a234567890123456789012", "type": null}',
 	'{"selector": "a234567890123456789012", "environment": null}', '{"selector": "a234567890123456789012", "environment": "nope"}',
 	'{"selector": "a234567890123456789012", "type": "admin"}',
-	'{"selector": "a234567890123456789012", "type": "admin", "environment": null, "all_projects": false}',
 	'{"selector": "a234567890123456789012", "all_projects": null}',
 	'{"selector": "a234567890123456789012", "expires_at": "infinity"}', '{"selector": "a234567890123456789012", "expires_at": "-infinity"}',
 	'{"selector": "a234567890123456789012", "created_at": "infinity"}', '{"selector": "a234567890123456789012", "seen_at": "10000-01-01 00:00+00"}',

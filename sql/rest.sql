@@ -135,6 +135,55 @@ FROM unnest(ARRAY['type=admin', 'type=client', 'project=default&environment=prod
 SELECT path, a.status, a.body FROM unnest(ARRAY['/auth/', '/auth/orders/1', '/auth/x?type=client', '/auth?path=/orders/1']) AS path, LATERAL pg_temp.ask('GET', path, :'client') AS a;
 SELECT method, (pg_temp.ask(method, '/auth', key)).status FROM unnest(ARRAY['GET', 'HEAD', 'POST', 'OPTIONS', 'ANY']) AS method, (VALUES (:'client'), (NULL)) AS k (key);
 
+-- An admin token that is bound to projects manages the tokens whose projects are all its own; the rest is not there for it.
+INSERT INTO unleash_tokens.project (id) VALUES ('b'), ('c');
+CREATE FUNCTION pg_temp.make(type text, name text, projects text[], OUT secret text, OUT selector text) LANGUAGE sql AS $$
+	SELECT c ->> 'secret', substring(c ->> 'secret' FROM '\.v2_(.{22})_.{43}$')
+	FROM unleash_tokens.create_api_token(jsonb_build_object('type', type, 'tokenName', name, 'projects', projects)) AS c
+$$;
+SELECT secret AS scoped, selector AS scoped_selector FROM pg_temp.make('admin', 'of a and b', '{a,b}') \gset
+SELECT left(:'scoped', 10) AS prefix, a.status, a.headers FROM pg_temp.ask('GET', '/auth', :'scoped') AS a;
+CREATE TEMP TABLE made AS SELECT name, m.* FROM (VALUES ('a', 'client', '{a}'::text[]), ('ab', 'client', '{a,b}'), ('c', 'client', '{c}'), ('ac', 'client', '{a,c}'),
+	('all', 'client', '{*}'), ('admin a', 'admin', '{a}'), ('admin c', 'admin', '{c}'), ('admin all', 'admin', '{*}')) AS t (name, type, projects), LATERAL pg_temp.make(type, name, projects) AS m;
+SELECT target, a.status, (SELECT string_agg(t ->> 'tokenName', ', ' ORDER BY t ->> 'tokenName' COLLATE "C") FROM jsonb_array_elements(a.body::jsonb -> 'tokens') AS t) AS listed
+FROM unnest(ARRAY['', '/a', '/ac', '/c', '/all', '/nobody']) AS target, LATERAL pg_temp.ask('GET', '/api/admin/api-tokens' || target, :'scoped') AS a;
+SELECT name, (pg_temp.ask('GET', '/api/admin/api-tokens/' || selector, :'scoped')).body::jsonb #>> '{tokens,0,tokenName}' AS by_selector FROM made;
+-- What it makes reaches no further than itself, and what is of others sounds as what is not there.
+SELECT sent, a.status, coalesce(a.body::jsonb #>> '{details,0,message}', a.body::jsonb ->> 'projects') AS said
+FROM unnest(ARRAY['"type": "client", "projects": ["a"]', '"type": "admin", "projects": ["b", "a"]', '"type": "client"', '"type": "admin"', '"type": "client", "projects": ["*"]', '"type": "client", "project": "c"',
+	'"type": "client", "projects": ["a", "c"]', '"type": "client", "projects": ["a", "nope"]', '"type": "client", "project": "c", "environment": "nope"', '"type": "client", "project": "a", "environment": "nope"']) AS sent,
+	LATERAL pg_temp.ask('POST', '/api/admin/api-tokens', :'scoped', '{"tokenName": "by scoped", ' || sent || '}') AS a;
+-- It changes and deletes its own alone; for the rest nothing happens, as for what is not there.
+SELECT DISTINCT (pg_temp.ask('PUT', '/api/admin/api-tokens/' || part, :'scoped', '{"expiresAt": "2090-01-01T00:00:00Z"}')).* FROM made, LATERAL (VALUES (selector), (secret)) AS p (part);
+SELECT m.name FROM made AS m JOIN unleash_tokens.api_token USING (selector) WHERE expires_at IS NOT NULL ORDER BY 1;
+SELECT DISTINCT (pg_temp.ask('DELETE', '/api/admin/api-tokens/' || part, :'scoped', '')).* FROM (SELECT name, selector AS part FROM made UNION ALL SELECT name, secret FROM made UNION ALL VALUES ('', 'none')) AS p WHERE name <> 'a';
+SELECT m.name FROM made AS m JOIN unleash_tokens.api_token USING (selector) ORDER BY 1;
+-- A project that is removed, and made again, is not its own any more.
+DELETE FROM unleash_tokens.project WHERE id = 'b';
+INSERT INTO unleash_tokens.project (id) VALUES ('b');
+SELECT (pg_temp.ask('POST', '/api/admin/api-tokens', :'scoped', '{"tokenName": "n", "type": "client", "project": "b"}')).status;
+SELECT count(*) AS events FROM unleash_tokens.api_token_event WHERE actor_selector = :'scoped_selector' AND token_name IN ('c', 'ac', 'all', 'admin c', 'admin all');
+
+-- The tokens of a project.
+SELECT who, target, a.status, coalesce((SELECT string_agg(t ->> 'tokenName', ', ' ORDER BY t ->> 'tokenName' COLLATE "C") FROM jsonb_array_elements(a.body::jsonb -> 'tokens') AS t), a.body::jsonb #>> '{details,0,message}') AS said
+FROM (VALUES ('admin', :'admin'), ('scoped', :'scoped'), ('client', :'client')) AS k (who, key), unnest(ARRAY['a', 'c', 'nope', '*', '%C3%A9,%25']) AS target,
+	LATERAL pg_temp.ask('GET', '/api/admin/projects/' || target || '/api-tokens', key) AS a;
+\x
+SELECT * FROM pg_temp.ask('POST', '/api/admin/projects/c/api-tokens', :'admin', '{"type": "frontend", "tokenName": "below c", "projects": ["a"], "project": 5}');
+SELECT * FROM pg_temp.ask('POST', '/api/admin/projects/c/api-tokens', :'admin', '{"type": "admin", "tokenName": "below c"}');
+SELECT * FROM pg_temp.ask('PUT', '/api/admin/projects/c/api-tokens', :'admin', '{}');
+SELECT * FROM pg_temp.ask('PUT', '/api/admin/projects/c/api-tokens/x', :'admin', '{}');
+SELECT * FROM pg_temp.ask('GET', '/api/admin/projects/%/api-tokens', :'admin');
+SELECT * FROM pg_temp.ask('GET', '/api/admin/projects//api-tokens', :'admin');
+\x
+SELECT who, project, (pg_temp.ask('POST', '/api/admin/projects/' || project || '/api-tokens', key, '{"type": "client", "tokenName": "below"}')).status
+FROM (VALUES ('admin', :'admin'), ('scoped', :'scoped'), ('client', :'client')) AS k (who, key), unnest(ARRAY['a', 'c', 'nope', '*']) AS project;
+SELECT (pg_temp.ask('POST', '/api/admin/projects/nope/api-tokens', :'admin', '{"type": "client"}')).status AS body_first;
+-- An unknown token is 404, one that has not that project alone 400; that of others is unknown.
+SELECT who, name, (pg_temp.ask('DELETE', '/api/admin/projects/a/api-tokens/' || selector, key, '')).status
+FROM (VALUES ('scoped', :'scoped'), ('admin', :'admin')) AS k (who, key), (SELECT name, selector FROM made WHERE name IN ('a', 'c', 'ac', 'all') UNION ALL VALUES ('none', 'none')) AS m ORDER BY who DESC, name;
+SELECT (pg_temp.ask('DELETE', '/api/admin/projects/nope/api-tokens/none', :'admin', '')).status, (pg_temp.ask('DELETE', '/api/admin/projects/c/api-tokens/none', :'scoped', '')).body::jsonb ->> 'message' AS said;
+
 -- A server whose transactions are read only says so, and only to who would write.
 SET LOCAL default_transaction_read_only = on;
 \x

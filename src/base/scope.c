@@ -46,6 +46,19 @@ ut_scope_reaches(const UtScope *scope, const char *project)
 }
 
 bool
+ut_scope_covers(const UtScope *outer, const UtScope *inner)
+{
+	if (outer->all || inner->all)
+		return outer->all;
+	for (int i = 0; i < inner->count; i++)
+	{
+		if (!ut_scope_names(outer, inner->ids[i]))
+			return false;
+	}
+	return inner->count > 0;
+}
+
+bool
 ut_scope_is_empty(const UtScope *scope)
 {
 	return !scope->all && scope->count == 0;

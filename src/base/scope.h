@@ -27,6 +27,9 @@ extern bool ut_scope_names(const UtScope *scope, const char *project);
 /* Does it reach the project, if that exists? */
 extern bool ut_scope_reaches(const UtScope *scope, const char *project);
 
+/* Is what the inner one reaches, which is something, all reached by the outer one? */
+extern bool ut_scope_covers(const UtScope *outer, const UtScope *inner);
+
 /* Nothing at all: never the same as everything. */
 extern bool ut_scope_is_empty(const UtScope *scope);
 

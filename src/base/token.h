@@ -87,6 +87,8 @@ typedef struct UtActor
 {
 	const char *name;			/* the calling token's name, or the SQL role */
 	const char *selector;		/* the calling token; NULL for a SQL role */
+	const UtScope *bounds;		/* the projects whose tokens it manages; NULL:
+								 * every token */
 } UtActor;
 
 #endif							/* UT_TOKEN_H */

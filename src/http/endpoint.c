@@ -27,9 +27,12 @@
 #include "text/wire.h"
 
 #define TOKENS "/api/admin/api-tokens"
+#define PROJECT_TOKENS "/api/admin/projects/{project}/api-tokens"
 
 static bool cancel_rotation(UtRequest *request, UtReply *reply, UtProblem *problem);
+static bool create_project_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool create_token(UtRequest *request, UtReply *reply, UtProblem *problem);
+static bool delete_project_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool delete_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool finish_rotation(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool list_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
@@ -41,12 +44,15 @@ static bool validate_tokens(UtRequest *request, UtReply *reply, UtProblem *probl
 const UtRoute ut_routes[] = {
 	{"GET", TOKENS, 0, list_tokens},
 	{"POST", TOKENS, UT_ROUTE_BODY | UT_ROUTE_WRITE, create_token},
-	{"GET", TOKENS "/{}", 0, list_tokens},
-	{"PUT", TOKENS "/{}", UT_ROUTE_BODY | UT_ROUTE_WRITE, update_token},
-	{"DELETE", TOKENS "/{}", UT_ROUTE_WRITE, delete_token},
-	{"POST", TOKENS "/{}/rotate", UT_ROUTE_BODY | UT_ROUTE_OPTIONAL | UT_ROUTE_WRITE | UT_ROUTE_SELF, rotate_token},
-	{"POST", TOKENS "/{}/rotate/finish", UT_ROUTE_WRITE | UT_ROUTE_SELF, finish_rotation},
-	{"POST", TOKENS "/{}/rotate/cancel", UT_ROUTE_WRITE | UT_ROUTE_SELF, cancel_rotation},
+	{"GET", TOKENS "/{token}", 0, list_tokens},
+	{"PUT", TOKENS "/{token}", UT_ROUTE_BODY | UT_ROUTE_WRITE, update_token},
+	{"DELETE", TOKENS "/{token}", UT_ROUTE_WRITE, delete_token},
+	{"POST", TOKENS "/{token}/rotate", UT_ROUTE_BODY | UT_ROUTE_OPTIONAL | UT_ROUTE_WRITE | UT_ROUTE_SELF, rotate_token},
+	{"POST", TOKENS "/{token}/rotate/finish", UT_ROUTE_WRITE | UT_ROUTE_SELF, finish_rotation},
+	{"POST", TOKENS "/{token}/rotate/cancel", UT_ROUTE_WRITE | UT_ROUTE_SELF, cancel_rotation},
+	{"GET", PROJECT_TOKENS, 0, list_tokens},
+	{"POST", PROJECT_TOKENS, UT_ROUTE_BODY | UT_ROUTE_WRITE, create_project_token},
+	{"DELETE", PROJECT_TOKENS "/{token}", UT_ROUTE_WRITE, delete_project_token},
 	{"POST", "/edge/validate", UT_ROUTE_OPEN | UT_ROUTE_BODY | UT_ROUTE_READ, validate_tokens},
 	{"*", "/auth", UT_ROUTE_OPEN, ut_auth_answer},
 	{"*", "/auth/**", UT_ROUTE_OPEN, ut_auth_refuse_below},
@@ -54,29 +60,52 @@ const UtRoute ut_routes[] = {
 	{NULL, NULL, 0, NULL}
 };
 
-/* All tokens, or those of the name (or selector) in the path. */
+/* All tokens that the caller manages, or those of the name (or selector), or the project, in the path. */
 static bool
 list_tokens(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
-	return ut_service_list(request->item, &reply->body, problem);
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+	UtSelection wanted = {.actor = &actor,.name = request->item,.project = request->project};
+
+	return (wanted.project == NULL || ut_service_has_project(wanted.project, &actor, problem)) &&
+		ut_service_list(&wanted, &reply->body, problem);
+}
+
+static bool
+create(UtRequest *request, const UtCreate *wish, UtReply *reply, UtProblem *problem)
+{
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+	UtToken		token;
+	char	   *secret;
+
+	if (!ut_service_create(wish, &actor, &token, &secret, problem))
+		return false;
+	reply->status = 201;
+	ut_answer_token(&reply->body, &token, secret);
+	ut_postgrest_add_location(&reply->headers, request->ends_with_slash ? "" : "api-tokens/",
+							  token.selector);
+	return true;
 }
 
 static bool
 create_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
-	UtActor		actor = ut_caller_token_actor(&request->caller);
-	UtCreate	create;
-	UtToken		token;
-	char	   *secret;
+	UtCreate	wish;
 
-	if (!ut_request_create(request->body, &create, problem) ||
-		!ut_service_create(&create, &actor, &token, &secret, problem))
-		return false;
-	reply->status = 201;
-	ut_postgrest_add_location(&reply->headers, request->ends_with_slash ? "" : "api-tokens/",
-							  token.selector);
-	ut_answer_token(&reply->body, &token, secret);
-	return true;
+	return ut_request_create(request->body, &wish, problem) &&
+		create(request, &wish, reply, problem);
+}
+
+/* The body is read first, as Unleash does (A-project-09, -11). */
+static bool
+create_project_token(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+	UtCreate	wish;
+
+	return ut_request_create_in(request->body, request->project, &wish, problem) &&
+		ut_service_has_project(request->project, &actor, problem) &&
+		create(request, &wish, reply, problem);
 }
 
 /* An unknown token is no error: 200 and nothing, as Unleash (A-put-32). */
@@ -100,6 +129,16 @@ delete_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 
 	(void) ut_service_delete(request->item, &actor);
 	return true;
+}
+
+/* Unlike the above (A-project-15 to -19): an unknown token is 404, one of other projects 400. */
+static bool
+delete_project_token(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	UtActor		actor = ut_caller_token_actor(&request->caller);
+
+	return ut_service_has_project(request->project, &actor, problem) &&
+		ut_service_delete_in(request->project, request->item, &actor, problem);
 }
 
 /* Unleash has no such endpoint: an unknown token is 404. */

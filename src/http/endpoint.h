@@ -25,7 +25,8 @@ typedef struct UtRequest
 	const char *content_encoding;	/* or NULL */
 	bytea	   *bytes;			/* the body, or NULL */
 	bool		ends_with_slash;	/* the path, which does not matter */
-	const char *item;			/* what stands for {} in the path, decoded */
+	const char *item;			/* what stands for {token} in the path, decoded */
+	const char *project;		/* the same for {project} */
 	Jsonb	   *body;			/* for routes with UT_ROUTE_BODY */
 	UtToken		caller;			/* for routes without UT_ROUTE_OPEN */
 } UtRequest;
@@ -50,8 +51,8 @@ typedef bool (*UtHandler) (UtRequest *request, UtReply *reply, UtProblem *proble
 typedef struct UtRoute
 {
 	const char *method;			/* GET stands for HEAD too; * for any */
-	const char *path;			/* exact; {} is one segment, and ** whatever
-								 * comes */
+	const char *path;			/* exact; {token} and {project} are one
+								 * segment, and ** whatever comes */
 	int			flags;
 	UtHandler	handler;
 } UtRoute;

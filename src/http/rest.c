@@ -44,9 +44,9 @@ static bytea *finish(UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
 static const char *list_methods(const UtRoute *route);
-static bool match_path(const char *pattern, const char *path, size_t len, const char **item);
+static bool match_path(const char *pattern, const char *path, size_t len, UtRequest *request);
 static bool read_body(UtRequest *request, bool is_optional, UtProblem *problem);
-static bool read_item(UtRequest *request, UtProblem *problem);
+static bool read_segment(const char **segment, UtProblem *problem);
 static bool read_request(UtRequest *request, UtProblem *problem);
 static void refuse(UtReply *reply, const UtProblem *problem);
 static void repeat_refusal(UtReply *reply);
@@ -113,7 +113,9 @@ answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
 		return false;
 	if ((route->flags & UT_ROUTE_BODY) && !read_body(request, route->flags & UT_ROUTE_OPTIONAL, problem))
 		return false;
-	if ((!(route->flags & UT_ROUTE_SELF) && !read_item(request, problem)) || !route->handler(request, reply, problem))
+	if (!read_segment(&request->project, problem) ||
+		(!(route->flags & UT_ROUTE_SELF) && !read_segment(&request->item, problem)) ||
+		!route->handler(request, reply, problem))
 		return false;
 	if (route->flags & UT_ROUTE_WRITE)
 		ut_promise_make();
@@ -127,12 +129,12 @@ check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem)
 	if (path == NULL || !(path->flags & UT_ROUTE_SELF))
 		return ut_caller_require_admin(request->key, &request->caller, problem);
 	return ut_caller_identify(request->key, &request->caller, problem) &&
-		read_item(request, problem) &&
+		read_segment(&request->item, problem) &&
 		ut_rotation_permit(&request->caller, request->key, request->item, problem);
 }
 
 /*
- * The first route of the path, with what stands for its {} in request->item.
+ * The first route of the path, with what stands for its {} in the request.
  * One final slash is overlooked, as Unleash does (A-methods-13).
  */
 static const UtRoute *
@@ -145,34 +147,39 @@ find_path(UtRequest *request)
 		len--;
 	for (const UtRoute *route = ut_routes; route->path != NULL; route++)
 	{
-		if (match_path(route->path, request->target, len, &request->item))
+		if (match_path(route->path, request->target, len, request))
 			return route;
 	}
 	return NULL;
 }
 
 static bool
-match_path(const char *pattern, const char *path, size_t len, const char **item)
+match_path(const char *pattern, const char *path, size_t len, UtRequest *request)
 {
-	size_t		fixed = strcspn(pattern, "{*");
-	const char *rest = pattern + fixed + 2;
-	const char *slash;
+	const char *end = path + len;
 
-	*item = NULL;
-	if (pattern[fixed] == '\0')
-		return len == fixed && memcmp(path, pattern, len) == 0;
-	if (len <= fixed || memcmp(path, pattern, fixed) != 0)
-		return false;
-	if (pattern[fixed] == '*')
-		return true;
-	path += fixed;
-	len -= fixed;
-	slash = memchr(path, '/', len);
-	if (slash == path || strlen(rest) != (slash == NULL ? 0 : len - (slash - path)) ||
-		memcmp(rest, path + len - strlen(rest), strlen(rest)) != 0)
-		return false;
-	*item = pnstrdup(path, len - strlen(rest));
-	return true;
+	request->item = request->project = NULL;
+	while (*pattern != '\0')
+	{
+		size_t		segment = 0;
+
+		if (*pattern == '*')
+			return path < end;
+		if (*pattern != '{')
+		{
+			if (path == end || *path++ != *pattern++)
+				return false;
+			continue;
+		}
+		while (path + segment < end && path[segment] != '/')
+			segment++;
+		if (segment == 0)
+			return false;
+		*(pattern[1] == 'p' ? &request->project : &request->item) = pnstrdup(path, segment);
+		path += segment;
+		pattern = strchr(pattern, '}') + 1;
+	}
+	return path == end;
 }
 
 /* Among the routes of one path. */
@@ -207,22 +214,22 @@ list_methods(const UtRoute *route)
 
 /* Percent-decoding may give any bytes: only text of our encoding goes on. */
 static bool
-read_item(UtRequest *request, UtProblem *problem)
+read_segment(const char **segment, UtProblem *problem)
 {
 	size_t		len;
 	char	   *bytes;
 
-	if (request->item == NULL)
+	if (*segment == NULL)
 		return true;
-	bytes = palloc(strlen(request->item) + 1);
-	if (ut_wire_unescape(request->item, strlen(request->item), bytes, &len))
+	bytes = palloc(strlen(*segment) + 1);
+	if (ut_wire_unescape(*segment, strlen(*segment), bytes, &len))
 	{
-		request->item = ut_encoding_from_utf8(bytes, len);
-		if (request->item != NULL)
+		*segment = ut_encoding_from_utf8(bytes, len);
+		if (*segment != NULL)
 			return true;
 	}
 	return ut_problem_set(problem, UT_PROBLEM_PATH_ENCODING, NULL,
-						  "The last segment of the path cannot be decoded.");
+						  "A segment of the path cannot be decoded.");
 }
 
 static bool

@@ -88,22 +88,44 @@ ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem)
 	return true;
 }
 
+bool
+ut_caller_manages(const UtActor *actor, const UtScope *scope)
+{
+	return actor->bounds == NULL || ut_scope_covers(actor->bounds, scope);
+}
+
+/* The same words for a project that is not there and for one of others. */
+bool
+ut_caller_require_bounds(const UtActor *actor, const UtScope *scope, UtProblem *problem)
+{
+	if (ut_caller_manages(actor, scope))
+		return true;
+	for (int i = 0; i < scope->count; i++)
+	{
+		if (!ut_scope_names(actor->bounds, scope->ids[i]))
+			return ut_problem_set(problem, UT_PROBLEM_BOUNDS, "/body/projects",
+								  "The calling token does not manage the project %s.",
+								  ut_field_show(scope->ids[i], strlen(scope->ids[i])));
+	}
+	return ut_problem_set(problem, UT_PROBLEM_BOUNDS, "/body/projects",
+						  "You asked for all projects; the calling token manages %d of them.",
+						  actor->bounds->count);
+}
+
 UtActor
 ut_caller_token_actor(const UtToken *caller)
 {
-	UtActor		actor;
+	UtActor		actor = {.name = caller->name,.selector = caller->selector};
 
-	actor.name = caller->name;
-	actor.selector = caller->selector;
+	if (!caller->scope.all)
+		actor.bounds = &caller->scope;
 	return actor;
 }
 
 UtActor
 ut_caller_sql_actor(void)
 {
-	UtActor		actor;
+	UtActor		actor = {.name = GetUserNameFromId(GetOuterUserId(), false)};
 
-	actor.name = GetUserNameFromId(GetOuterUserId(), false);
-	actor.selector = NULL;
 	return actor;
 }

@@ -39,6 +39,16 @@ typedef struct UtNeed
  */
 extern bool ut_caller_require(const UtToken *caller, const UtNeed *need, UtProblem *problem);
 
+/*
+ * May the actor see and change tokens of that scope?  A token of type admin
+ * that is bound to projects manages those whose projects are all its own; any
+ * other is for it as if it did not exist.  A SQL role manages every token.
+ */
+extern bool ut_caller_manages(const UtActor *actor, const UtScope *scope);
+
+/* May it make such a token?  Refused with the projects that it has. */
+extern bool ut_caller_require_bounds(const UtActor *actor, const UtScope *scope, UtProblem *problem);
+
 /* Who acts: the calling token, or the SQL role outside SECURITY DEFINER. */
 extern UtActor ut_caller_token_actor(const UtToken *caller);
 extern UtActor ut_caller_sql_actor(void);

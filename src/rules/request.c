@@ -43,32 +43,16 @@ static bool read_projects(const JsonbValue *value, UtScope *scope, UtProblem *pr
 static bool read_scope(Jsonb *body, UtScope *scope, UtProblem *problem);
 static bool read_type(Jsonb *body, UtTokenType *type, UtProblem *problem);
 
-/*
- * The rules for create.  What a field may be is checked before how the fields
- * fit together.
- */
-bool
-ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
+/* How type and environment fit together. */
+static bool
+fit_environment(UtCreate *create, UtProblem *problem)
 {
-	if (!ut_field_object(body, problem) ||
-		!read_type(body, &create->type, problem) ||
-		!read_name(body, &create->name, problem) ||
-		!read_environment(body, &create->environment, problem) ||
-		!read_scope(body, &create->scope, problem) ||
-		!read_expiry(body, &create->expires_at, problem) ||
-		!ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem))
-		return false;
-
 	if (create->type == UT_TOKEN_ADMIN)
 	{
 		if (create->environment != NULL && strcmp(create->environment, "*") != 0)
 			return ut_problem_set(problem, UT_PROBLEM_ADMIN_SCOPE, "/body/environment",
 								  "You sent the environment %s.",
 								  ut_field_show(create->environment, strlen(create->environment)));
-		if (!create->scope.all)
-			return ut_problem_set(problem, UT_PROBLEM_ADMIN_SCOPE, "/body/projects",
-								  "You sent the project %s.",
-								  ut_field_show(create->scope.ids[0], strlen(create->scope.ids[0])));
 		create->environment = NULL;
 		return true;
 	}
@@ -79,6 +63,44 @@ ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
 							  "A token of type %s belongs to one environment; you sent \"*\".",
 							  ut_token_type_names[create->type]);
 	return true;
+}
+
+/*
+ * The rules for create.  What a field may be is checked before how the fields
+ * fit together.
+ */
+bool
+ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
+{
+	return ut_field_object(body, problem) &&
+		read_type(body, &create->type, problem) &&
+		read_name(body, &create->name, problem) &&
+		read_environment(body, &create->environment, problem) &&
+		read_scope(body, &create->scope, problem) &&
+		read_expiry(body, &create->expires_at, problem) &&
+		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
+		fit_environment(create, problem);
+}
+
+/* What the body says of projects does not count (A-project-08). */
+bool
+ut_request_create_in(Jsonb *body, const char *project, UtCreate *create, UtProblem *problem)
+{
+	if (!ut_field_object(body, problem) ||
+		!read_type(body, &create->type, problem))
+		return false;
+	if (create->type == UT_TOKEN_ADMIN)
+		return ut_problem_set(problem, UT_PROBLEM_TYPE_ADMIN, "/body/type",
+							  "The field type must be one of client, backend and frontend. You sent \"admin\".");
+	memset(&create->scope, 0, sizeof(UtScope));
+	create->scope.ids = palloc(sizeof(char *));
+	create->scope.ids[0] = pstrdup(project);
+	create->scope.count = 1;
+	return read_name(body, &create->name, problem) &&
+		read_environment(body, &create->environment, problem) &&
+		read_expiry(body, &create->expires_at, problem) &&
+		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
+		fit_environment(create, problem);
 }
 
 bool

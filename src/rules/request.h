@@ -34,6 +34,13 @@ typedef struct UtCreate
 extern bool ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem);
 
 /*
+ * The same for a token of that project alone: projects in the body do not count,
+ * and type may not be admin.
+ */
+extern bool ut_request_create_in(Jsonb *body, const char *project, UtCreate *create,
+								 UtProblem *problem);
+
+/*
  * Read the body of update: expiresAt, required; null clears the expiry.  Other
  * keys are ignored.
  */

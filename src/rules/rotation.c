@@ -20,6 +20,7 @@
 
 #include "utils/timestamp.h"
 
+#include "rules/caller.h"
 #include "rules/mint.h"
 #include "rules/rotation.h"
 #include "rules/service.h"
@@ -44,12 +45,13 @@ is_unchanged(const UtToken *before, const UtToken *after)
 }
 
 static bool
-lock_token(const char *reference, UtToken *token, UtProblem *problem)
+lock_token(const char *reference, const UtActor *actor, UtToken *token, UtProblem *problem)
 {
 	UtToken		before = {0};
 
 	memset(token, 0, sizeof(UtToken));
-	if (!ut_service_find(reference, &before) || !ut_store_lock(before.selector, token))
+	if (!ut_service_find(reference, actor, &before) || !ut_store_lock(before.selector, token) ||
+		!ut_caller_manages(actor, &token->scope))
 		return refuse_unknown(problem);
 	ut_usage_overlay(token);
 	return is_unchanged(&before, token) ||
@@ -90,7 +92,7 @@ ut_rotation_begin(const char *reference, const UtRotate *rotate, const UtActor *
 	if (!ut_usage_is_noted())
 		return ut_problem_set(problem, UT_PROBLEM_ROTATION_NOTES, NULL,
 							  "The library is not in shared_preload_libraries.");
-	if (!lock_token(reference, &before, problem))
+	if (!lock_token(reference, actor, &before, problem))
 		return false;
 	validity = ut_validity_of(&before);
 	if (!check_begin(&before, validity, problem))
@@ -127,7 +129,7 @@ ut_rotation_end(const char *reference, bool cancel, const UtActor *actor,
 {
 	UtToken		before;
 
-	if (!lock_token(reference, &before, problem) || !check_end(&before, cancel, problem))
+	if (!lock_token(reference, actor, &before, problem) || !check_end(&before, cancel, problem))
 		return false;
 	*token = before;
 	token->is_rotated = false;

@@ -15,6 +15,7 @@
 #include "miscadmin.h"
 
 #include "rules/answer.h"
+#include "rules/caller.h"
 #include "base/clock.h"
 #include "base/crypto.h"
 #include "base/encoding.h"
@@ -33,7 +34,7 @@ int			ut_max_tokens = 0;
 #define MAX_ATTEMPTS 10			/* then it is not chance that a token cannot
 								 * be written */
 
-static bool check_create(const UtCreate *create, UtProblem *problem);
+static bool check_create(const UtCreate *create, const UtActor *actor, UtProblem *problem);
 
 bool
 ut_service_create(const UtCreate *create, const UtActor *actor,
@@ -42,7 +43,8 @@ ut_service_create(const UtCreate *create, const UtActor *actor,
 	int			attempts = 0;
 
 	ut_mint_token(create, token);
-	if (!ut_lifetime_apply(token, problem) || !check_create(create, problem))
+	if (!ut_caller_require_bounds(actor, &create->scope, problem) ||
+		!ut_lifetime_apply(token, problem) || !check_create(create, actor, problem))
 		return false;
 	/* two selectors are equal once in 2^65 of the same millisecond */
 	do
@@ -76,15 +78,17 @@ ut_service_lock_projects(const UtScope *scope, int *unknown, UtProblem *problem)
 
 /* What the tables say against a request, in the documented order. */
 static bool
-check_create(const UtCreate *create, UtProblem *problem)
+check_create(const UtCreate *create, const UtActor *actor, UtProblem *problem)
 {
 	int			unknown;
 
 	if (create->environment != NULL && !ut_service_lock_environment(create->environment, problem))
 		return false;
 	if (ut_max_tokens > 0 && !ut_store_is_below(ut_max_tokens))
-		return ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL,
-							  "At most %d tokens are allowed.", ut_max_tokens);
+		return actor->bounds != NULL ?
+			ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL, "No more tokens are allowed.") :
+			ut_problem_set(problem, UT_PROBLEM_LIMIT, NULL,
+						   "At most %d tokens are allowed.", ut_max_tokens);
 	return create->scope.all || ut_service_lock_projects(&create->scope, &unknown, problem);
 }
 
@@ -189,10 +193,21 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 /* A list in the making: as text, or without a detour through it. */
 typedef struct Listing
 {
+	const UtSelection *wanted;
 	StringInfo	out;
 	JsonbParseState *state;
 	size_t		size;
 } Listing;
+
+/* What the store finds by a project alone may reach further, or have another name. */
+static bool
+is_wanted(const UtToken *token, const UtSelection *wanted)
+{
+	return ut_caller_manages(wanted->actor, &token->scope) &&
+		(wanted->project == NULL || ut_scope_names(&token->scope, wanted->project)) &&
+		(wanted->name == NULL || strcmp(token->name, wanted->name) == 0 ||
+		 strcmp(token->selector, wanted->name) == 0);
+}
 
 static bool
 append_listed(UtToken *token, void *arg)
@@ -200,6 +215,8 @@ append_listed(UtToken *token, void *arg)
 	Listing    *listing = arg;
 
 	CHECK_FOR_INTERRUPTS();
+	if (!is_wanted(token, listing->wanted))
+		return true;
 	ut_usage_overlay(token);
 	if (listing->out->data[listing->out->len - 1] != '[')
 		appendStringInfoChar(listing->out, ',');
@@ -214,6 +231,8 @@ add_listed(UtToken *token, void *arg)
 	Listing    *listing = arg;
 
 	CHECK_FOR_INTERRUPTS();
+	if (!is_wanted(token, listing->wanted))
+		return true;
 	ut_usage_overlay(token);
 	listing->size += ut_answer_add_listed(&listing->state, token);
 	return listing->size <= UT_LIST_MAX;
@@ -227,37 +246,59 @@ check_size(const Listing *listing, UtProblem *problem)
 					   "The list would have more than %d bytes.", UT_LIST_MAX);
 }
 
+/*
+ * For an actor with bounds only tokens of his projects are looked at, also when
+ * a name is asked for: how many others there are costs no time.
+ */
+static void
+visit(const UtSelection *wanted, bool keep, UtVisitor visitor, Listing *listing)
+{
+	char	   *project = wanted->project == NULL ? NULL : pstrdup(wanted->project);
+
+	listing->wanted = wanted;
+	if (project != NULL)
+		ut_store_visit_projects(&project, 1, keep, visitor, listing);
+	else if (wanted->actor->bounds != NULL)
+		ut_store_visit_projects(wanted->actor->bounds->ids, wanted->actor->bounds->count,
+								keep, visitor, listing);
+	else
+		ut_store_visit(wanted->name, keep, visitor, listing);
+}
+
 bool
-ut_service_list(const char *name, StringInfo out, UtProblem *problem)
+ut_service_list(const UtSelection *wanted, StringInfo out, UtProblem *problem)
 {
 	Listing		listing = {.out = out};
 
 	appendStringInfoString(out, "{\"tokens\":[");
-	ut_store_visit(name, false, append_listed, &listing);
+	visit(wanted, false, append_listed, &listing);
 	appendStringInfoString(out, "]}");
 	return check_size(&listing, problem);
 }
 
 bool
-ut_service_list_jsonb(const char *name, Jsonb **list, UtProblem *problem)
+ut_service_list_jsonb(const UtSelection *wanted, Jsonb **list, UtProblem *problem)
 {
 	Listing		listing = {0};
 
 	ut_answer_begin_list(&listing.state);
-	ut_store_visit(name, true, add_listed, &listing);
+	visit(wanted, true, add_listed, &listing);
 	if (!check_size(&listing, problem))
 		return false;
 	*list = ut_answer_end_list(&listing.state);
 	return true;
 }
 
+/* ut_store_find or ut_store_lock */
+typedef bool (*Look) (const char *selector, UtToken *token);
+
 /* A text may look like a selector and be an imported secret: both are tried. */
 static bool
-find_and_lock(const char *reference, UtToken *token)
+look_up(const char *reference, Look look, UtToken *token)
 {
 	Parsed		parsed;
 
-	if (ut_secret_is_selector(reference, strlen(reference)) && ut_store_lock(reference, token))
+	if (ut_secret_is_selector(reference, strlen(reference)) && look(reference, token))
 		return true;
 	parse_secret(reference, strlen(reference), &parsed);
 	if (parsed.kind == UT_SECRET_REFUSED)
@@ -268,23 +309,25 @@ find_and_lock(const char *reference, UtToken *token)
 			return false;
 		parsed.selector = token->selector;
 	}
-	return ut_store_lock(parsed.selector, token) &&
-		ut_validity_accepts(token, parsed.verifier);
+	return look(parsed.selector, token) && ut_validity_accepts(token, parsed.verifier);
 }
 
 bool
-ut_service_find(const char *reference, UtToken *token)
+ut_service_find(const char *reference, const UtActor *actor, UtToken *token)
 {
-	Parsed		parsed;
+	return look_up(reference, ut_store_find, token) && ut_caller_manages(actor, &token->scope);
+}
 
-	if (ut_secret_is_selector(reference, strlen(reference)) && ut_store_find(reference, token))
-		return true;
-	parse_secret(reference, strlen(reference), &parsed);
-	if (parsed.kind == UT_SECRET_REFUSED)
+/*
+ * A token that the actor does not manage is not found, and not locked either:
+ * who holds it must not be waited for.
+ */
+static bool
+find_and_lock(const char *reference, const UtActor *actor, UtToken *token)
+{
+	if (actor->bounds != NULL && !ut_service_find(reference, actor, token))
 		return false;
-	return (parsed.kind == UT_SECRET_V1 ? ut_store_find_by_verifier(parsed.verifier, token) :
-			ut_store_find(parsed.selector, token)) &&
-		ut_validity_accepts(token, parsed.verifier);
+	return look_up(reference, ut_store_lock, token) && ut_caller_manages(actor, &token->scope);
 }
 
 /*
@@ -292,9 +335,9 @@ ut_service_find(const char *reference, UtToken *token)
  * used as far as that is known.
  */
 static bool
-lock_referenced(const char *reference, UtToken *token)
+lock_referenced(const char *reference, const UtActor *actor, UtToken *token)
 {
-	bool		found = find_and_lock(reference, token);
+	bool		found = find_and_lock(reference, actor, token);
 
 	if (found)
 		ut_usage_overlay(token);
@@ -307,7 +350,7 @@ ut_service_update(const char *reference, TimestampTz expires_at,
 {
 	UtToken		before;
 
-	*found = lock_referenced(reference, &before);
+	*found = lock_referenced(reference, actor, &before);
 	if (!*found)
 		return true;
 	*token = before;
@@ -330,10 +373,34 @@ ut_service_delete(const char *reference, const UtActor *actor)
 {
 	UtToken		token;
 
-	if (!lock_referenced(reference, &token))
+	if (!lock_referenced(reference, actor, &token))
 		return false;
 	ut_service_remove(&token, actor);
 	return true;
+}
+
+bool
+ut_service_delete_in(const char *project, const char *reference, const UtActor *actor, UtProblem *problem)
+{
+	UtToken		token;
+
+	if (!lock_referenced(reference, actor, &token))
+		return ut_problem_set(problem, UT_PROBLEM_TOKEN_UNKNOWN, NULL,
+							  "No token has that selector or that secret.");
+	if (token.scope.count != 1 || !ut_scope_names(&token.scope, project))
+		return ut_problem_set(problem, UT_PROBLEM_TOKEN_PROJECTS, NULL,
+							  "The token %s reaches other projects.", token.selector);
+	ut_service_remove(&token, actor);
+	return true;
+}
+
+bool
+ut_service_has_project(const char *project, const UtActor *actor, UtProblem *problem)
+{
+	if (actor->bounds == NULL ? ut_store_has_project(project) : ut_scope_names(actor->bounds, project))
+		return true;
+	return ut_problem_set(problem, UT_PROBLEM_PROJECT_PATH, NULL,
+						  "There is no project %s.", ut_field_show(project, strlen(project)));
 }
 
 void

@@ -25,7 +25,7 @@ extern int	ut_max_tokens;
 
 /*
  * Make a token.  *secret is the only copy of the secret there will ever be.
- * Refusals, in this order: environment, limit, projects.
+ * Refusals, in this order: projects of others, environment, limit, projects.
  */
 extern bool ut_service_create(const UtCreate *create, const UtActor *actor,
 							  UtToken *token, char **secret, UtProblem *problem);
@@ -51,25 +51,38 @@ extern bool ut_service_validate(const char *secret, size_t len, UtToken *token);
  */
 extern void ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens);
 
-/*
- * Append {"tokens":[...]} with every token, or those of a name and the one of
- * that selector.  Refused when it would pass UT_LIST_MAX bytes.
- */
+/* Which tokens a list has: of those that the actor manages */
+typedef struct UtSelection
+{
+	const UtActor *actor;
+	const char *name;			/* those of that name, and the one of that
+								 * selector; NULL: any */
+	const char *project;		/* those that have it by name; NULL: any */
+} UtSelection;
+
+/* Append {"tokens":[...]}.  Refused when it would pass UT_LIST_MAX bytes. */
 #define UT_LIST_MAX (256 * 1024 * 1024)
-extern bool ut_service_list(const char *name, StringInfo out, UtProblem *problem);
+extern bool ut_service_list(const UtSelection *wanted, StringInfo out, UtProblem *problem);
 
 /* The same as jsonb. */
-extern bool ut_service_list_jsonb(const char *name, Jsonb **list, UtProblem *problem);
+extern bool ut_service_list_jsonb(const UtSelection *wanted, Jsonb **list, UtProblem *problem);
+
+/* Is the project there, and one of those whose tokens the actor manages? */
+extern bool ut_service_has_project(const char *project, const UtActor *actor, UtProblem *problem);
 
 /*
  * Change the expiry of the token that reference (a selector or a full secret)
- * names, or delete it.  Where there is none, nothing is done: *found, or what
+ * names, or delete it.  Where there is none that the actor manages, nothing is done: *found, or what
  * delete returns, is false.  Refused: an expiry later than max_lifetime allows.
  */
 extern bool ut_service_update(const char *reference, TimestampTz expires_at,
 							  const UtActor *actor, UtToken *token, bool *found,
 							  UtProblem *problem);
 extern bool ut_service_delete(const char *reference, const UtActor *actor);
+
+/* The same below a project: refused when there is none, or when it has not that project alone. */
+extern bool ut_service_delete_in(const char *project, const char *reference,
+								 const UtActor *actor, UtProblem *problem);
 
 /* Give a token that is locked the expiry of the changed one, with an event. */
 extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
@@ -78,8 +91,11 @@ extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
 /* Delete a token that is locked, with its event. */
 extern void ut_service_remove(const UtToken *token, const UtActor *actor);
 
-/* The token that reference names, which is not locked: read what is committed now. */
-extern bool ut_service_find(const char *reference, UtToken *token);
+/*
+ * The token that reference names, if the actor manages it; it is not locked: read
+ * what is committed now.
+ */
+extern bool ut_service_find(const char *reference, const UtActor *actor, UtToken *token);
 
 /* Write the event of a change; before or after is NULL. */
 extern void ut_service_report(const char *type, const UtToken *before, const UtToken *after,

@@ -104,6 +104,11 @@ static const Statement statements[UT_PLANS] = {
 		"WHERE t.token_name = $1 AND hashtextextended(t.token_name, 0) = hashtextextended($1 COLLATE \"C\", 0) "
 		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
 	1, {TEXTOID}, true},
+	[UT_PLAN_LIST_BY_PROJECT] = {
+		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE NOT t.all_projects AND t.selector IN "
+		"(SELECT p.selector FROM unleash_tokens.api_token_project AS p WHERE p.project = ANY ($1)) "
+		"ORDER BY t.created_at, t.selector",
+	1, {TEXTARRAYOID}, true},
 	[UT_PLAN_LOCK] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},

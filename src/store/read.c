@@ -260,10 +260,9 @@ show_row(TupleTableSlot *row, void *arg)
 	return more;
 }
 
-void
-ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
+static void
+visit(UtPlan plan, Datum key, bool keep, UtVisitor visitor, void *arg)
 {
-	Datum		key = name == NULL ? (Datum) 0 : CStringGetTextDatum(name);
 	Finding		finding = {.context = CurrentMemoryContext,.keep = keep,.visitor = visitor,.arg = arg};
 
 	ut_store_open();
@@ -271,8 +270,22 @@ ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
 		finding.context = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens list",
 												ALLOCSET_DEFAULT_SIZES);
 	ut_latest_open(&finding.latest, UT_BY_STATEMENT);
-	ut_store_visit_rows(name == NULL ? UT_PLAN_LIST : UT_PLAN_LIST_BY_NAME, &key,
-						finding.latest.snapshot, show_row, &finding);
+	ut_store_visit_rows(plan, &key, finding.latest.snapshot, show_row, &finding);
 	ut_latest_close(&finding.latest);
 	ut_store_close();
+}
+
+void
+ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
+{
+	if (name == NULL)
+		visit(UT_PLAN_LIST, (Datum) 0, keep, visitor, arg);
+	else
+		visit(UT_PLAN_LIST_BY_NAME, CStringGetTextDatum(name), keep, visitor, arg);
+}
+
+void
+ut_store_visit_projects(char **projects, int count, bool keep, UtVisitor visitor, void *arg)
+{
+	visit(UT_PLAN_LIST_BY_PROJECT, ut_row_text_array(projects, count), keep, visitor, arg);
 }

@@ -78,6 +78,10 @@ typedef bool (*UtVisitor) (UtToken *token, void *arg);
  */
 extern void ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg);
 
+/* The same for those that have one of these projects by name, whatever else they have. */
+extern void ut_store_visit_projects(char **projects, int count, bool keep,
+									UtVisitor visitor, void *arg);
+
 /*
  * Lock a token FOR UPDATE, then read it: what it says of its projects is so
  * until this transaction ends.

@@ -260,7 +260,7 @@ await bad('an empty environment', minimal({ environment: '' }), '/body/environme
 for (const environment of ['none such', 'Development', ' development', 'default']) await bad(`environment ${environment}`, minimal({ environment }), '/body/environment');
 for (const type of ['client', 'backend', 'frontend']) await bad(`environment * for ${type}`, minimal({ type, environment: '*' }), '/body/environment');
 await bad('admin in one environment', minimal({ type: 'admin', environment: 'development' }), '/body/environment');
-await bad('admin in one project', minimal({ type: 'admin', projects: [`${run} a`] }), '/body/projects');
+await bad('admin in a project that is not there', minimal({ type: 'admin', projects: ['none such'] }), '/body/projects');
 await bad('environment is looked at before projects', minimal({ environment: 'none such', projects: ['none such'] }), '/body/environment');
 for (const expiresAt of ['', 'tomorrow', '2031-05-06', '2031-05-06T07:08Z', '2031-02-30T00:00:00Z', '2031-13-01T00:00:00Z', '2031-05-06T25:00:00Z',
 	'2016-12-31T23:59:60Z', '10000-01-01T00:00:00Z', '-000001-01-01T00:00:00Z', 'infinity', '1900000000'])
