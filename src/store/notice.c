@@ -139,7 +139,7 @@ set_mark(Mark *mark, const UtExpiring *last, TimestampTz before)
 static UtExpiring *
 tell(int days, TimestampTz after, TimestampTz before, int max, MemoryContext context, int *count)
 {
-	Mark		mark;
+	Mark		mark = {0};
 	UtExpiring *expiring;
 
 	*count = 0;
