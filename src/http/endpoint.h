@@ -25,7 +25,8 @@ typedef struct UtRequest
 	const char *content_encoding;	/* or NULL */
 	bytea	   *bytes;			/* the body, or NULL */
 	bool		ends_with_slash;	/* the path, which does not matter */
-	const char *item;			/* what stands for {token} in the path, decoded */
+	const char *item;			/* what stands for {token} in the path,
+								 * decoded */
 	const char *project;		/* the same for {project} */
 	Jsonb	   *body;			/* for routes with UT_ROUTE_BODY */
 	UtToken		caller;			/* for routes without UT_ROUTE_OPEN */
