@@ -84,6 +84,8 @@ foreach my $user ('app', 'holder', $superuser)
 	}
 	forge("UPDATE pg_settings", $user, "UPDATE pg_settings SET setting = '$selector' WHERE name ~ '^unleash_tokens'");
 	forge("request.*", $user, "SELECT set_config('request.jwt.claims', '{\"role\":\"reader\",\"selector\":\"$selector\"}', false), set_config('request.headers', '{\"x-token-selector\":\"$selector\"}', false)");
+	forge("SECURITY DEFINER", $user, "CREATE FUNCTION pg_temp.g() RETURNS text LANGUAGE sql SECURITY DEFINER AS \$\$$ask\$\$; SELECT pg_temp.g()");
+	forge("guard() with the rights of the definer", $user, "CREATE FUNCTION pg_temp.g() RETURNS text LANGUAGE sql SECURITY DEFINER AS \$\$SELECT unleash_tokens.guard('$secrets[2]'); $ask\$\$; BEGIN; SELECT pg_temp.g()");
 	forge("RESET ALL", $user, 'RESET ALL');
 	forge("DISCARD ALL", $user, 'DISCARD ALL');
 	forge("SET ROLE", $user, 'SET ROLE reader');
@@ -226,31 +228,46 @@ diag("$steps transactions of 20 tokens over 4 connections");
 
 # ---- The log ----
 
-$node->safe_psql('postgres', 'ALTER ROLE reader BYPASSRLS');
 my $before = -s $node->logfile;
-($code, my $out, my $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secrets[2]')", extra_params => [ '-U', 'app', '-v', 'VERBOSITY=verbose' ]);
-$node->wait_for_log(qr/cannot run as role/, $before);
-my $log = slurp_file($node->logfile, $before);
-like($log, qr/token $selector cannot run as role "reader": It bypasses row security\./, 'the log names token, role and fault');
-like($log, qr/The row of unleash_tokens\.guard_role has type client, environment NULL and project NULL\./, '... and the row');
-like($err, qr/42501: the API token has no role in this database/, 'the client hears that there is none');
-unlike($err, qr/reader|bypass/i, '... and not which');
-unlike($log, qr/\Q$secrets[2]\E/, 'no secret in the log, though the statement held it');
-$node->safe_psql('postgres', 'SET client_min_messages = debug5; ALTER ROLE reader NOBYPASSRLS; REVOKE reader FROM app');
+my ($out, $err);
+# what becomes of the role, what the log says of it, and how it is undone
+my @faults = (
+	[ 'ALTER ROLE reader SUPERUSER', 'It is a superuser.', 'ALTER ROLE reader NOSUPERUSER' ],
+	[ 'ALTER ROLE reader BYPASSRLS', 'It bypasses row security.', 'ALTER ROLE reader NOBYPASSRLS' ],
+	[ 'ALTER ROLE reader RENAME TO renamed', 'The role does not exist.', 'ALTER ROLE renamed RENAME TO reader' ],
+	[ q{CREATE ROLE gone ROLE app; SELECT unleash_tokens.set_guard_role('client', 'gone'); DROP ROLE gone}, 'The role does not exist.', q{SELECT unleash_tokens.set_guard_role('client', 'reader')}, 'gone' ],
+	[ 'CREATE ROLE unleash_tokens_admin; GRANT unleash_tokens_admin TO reader', 'It is a member of role "unleash_tokens_admin".  It manages the tokens.', 'DROP ROLE unleash_tokens_admin' ],
+	[ 'GRANT pg_read_all_data TO reader', 'It is a member of role "pg_read_all_data".  It is a role of the server.', 'REVOKE pg_read_all_data FROM reader' ],
+	[ 'CREATE ROLE mighty BYPASSRLS; ALTER ROLE reader NOINHERIT; GRANT mighty TO reader', 'It is a member of role "mighty".  It bypasses row security.', 'DROP ROLE mighty; ALTER ROLE reader INHERIT' ],
+	[ 'REVOKE reader FROM app', 'The user of the session may not set it.', 'GRANT reader TO app' ]);
+# 16 and later: a membership without SET
+push @faults, [ 'REVOKE reader FROM app; GRANT reader TO app WITH SET FALSE', 'The user of the session may not set it.', 'GRANT reader TO app WITH SET TRUE' ] if $node->pg_version >= 16;
+my $log;
+foreach my $fault (@faults)
+{
+	my ($change, $said, $undo, $role) = @$fault;
+	$role //= 'reader';
+	my $from = -s $node->logfile;
+	$node->safe_psql('postgres', $change);
+	($code, $out, $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secrets[2]')", extra_params => [ '-U', 'app', '-v', 'VERBOSITY=verbose' ]);
+	$node->safe_psql('postgres', $undo);
+	$node->wait_for_log(qr/cannot run as role/, $from);
+	$log = slurp_file($node->logfile, $from);
+	like($log, qr/token $selector cannot run as role "$role": \Q$said\E/, "$change: the log names token, role and fault");
+	like($log, qr/The row of unleash_tokens\.guard_role has type client, environment NULL and project NULL\./, '... and the row');
+	like($err, qr/42501: the API token has no role in this database/, 'the client hears that there is none');
+	unlike($err, qr/reader|gone|mighty|admin|bypass|superuser/i, '... and not which');
+	unlike($log, qr/\Q$secrets[2]\E/, 'no secret in the log, though the statement held it');
+}
+# one that inherits nothing is as good as another
+$node->safe_psql('postgres', 'ALTER ROLE reader NOINHERIT');
+is($node->safe_psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secrets[2]') IS NOT NULL; SELECT current_user", extra_params => [ '-U', 'app' ]), "t\nreader", 'a role with NOINHERIT');
+$node->safe_psql('postgres', 'REVOKE reader FROM app');
 ($code, $out, $err) = $node->psql('postgres', "SET client_min_messages = debug1; BEGIN; SELECT unleash_tokens.guard('$secrets[2]')", extra_params => [ '-U', 'app' ]);
 unlike($err, qr/reader/, 'nor when it wants to hear everything');
 $node->psql('postgres', "SELECT unleash_tokens.guard('$secrets[2]')", extra_params => [ '-U', 'app' ]);
 $node->psql('postgres', "BEGIN; DO \$\$ BEGIN PERFORM unleash_tokens.guard('$secrets[2]'); PERFORM unleash_tokens.guard('$secrets[3]'); END \$\$", extra_params => [ '-U', $superuser ]);
 unlike(slurp_file($node->logfile, $before), qr/\.v2_[A-Za-z0-9]{22}_[A-Za-z0-9]{43}/, 'no refusal brings a secret into the log');
-
-# 16 and later: a membership without SET
-SKIP:
-{
-	skip 'no SET option before PostgreSQL 16', 1 if $node->pg_version < 16;
-	$node->safe_psql('postgres', 'GRANT reader TO app WITH SET FALSE');
-	($code, $out, $err) = $node->psql('postgres', "BEGIN; SELECT unleash_tokens.guard('$secrets[2]')", extra_params => [ '-U', 'app' ]);
-	like($err, qr/has no role in this database/, 'a membership without SET is none');
-}
 
 $node->stop;
 done_testing();

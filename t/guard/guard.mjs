@@ -58,7 +58,7 @@ const PRIMARIES = ['main', 'bouncer', ...(existsSync(`${GUARD_RUN}/eleven`) ? ['
 if (PRIMARIES.length < 3) skip('PostgREST 11.2.2', 'npm does not have it');
 const ALL_ROWS = ['garden development', 'garden production', 'kitchen development', 'kitchen production'];
 
-for (const at of [...PRIMARIES, 'standby', 'override', 'rollback']) {
+for (const at of [...PRIMARIES, 'standby', 'override', 'rollback', 'never']) {
 	await test(`${at}: GET shows each token its own rows, by table and views`, async () => {
 		for (const path of ['/note', '/note_invoker', '/note_owned']) {
 			assert.deepEqual(rows(await ask(at, 'GET', path, garden.headers)), ['garden production'], path);
@@ -197,7 +197,7 @@ await test('guard_missing = anonymous lets a request without a token be anonymou
 });
 
 await test('the use is noted in READ ONLY and rolled-back requests', async () => {
-	for (const [at, method, path, prefer] of [['main', 'GET', '/note', ''], ['rollback', 'POST', '/note', ''], ['override', 'POST', '/note', 'tx=rollback'], ['rollback', 'GET', '/rpc/who', 'tx=commit']]) {
+	for (const [at, method, path, prefer] of [['main', 'GET', '/note', ''], ['rollback', 'POST', '/note', ''], ['override', 'POST', '/note', 'tx=rollback'], ['rollback', 'GET', '/rpc/who', 'tx=commit'], ['never', 'POST', '/note', 'tx=commit']]) {
 		const token = await make('client', 'noted', ['garden']);
 		assert.equal(await seen(token), 'f');
 		const before = await count();

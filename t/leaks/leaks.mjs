@@ -15,7 +15,7 @@ import {
 	SECRET, TOKENS, answered, assert, assertStatus, create, env, exchange, finish, keyed, minimal, poll, rest, send, serveDir, sql, test, useEnv,
 } from '../http/lib.mjs';
 import {
-	JSON_TYPE, failBehindTheGateway, failInTheMiddle, jwt, made, mistype, sendSecretsEverywhere, sendSecretsToPostgrest, worksAgain,
+	JSON_TYPE, failBehindTheGateway, failInTheMiddle, jwt, made, mistype, sendSecretsEverywhere, sendSecretsToPostgrest, sendToTheNotes, worksAgain,
 } from './requests.mjs';
 import {
 	FORMS, Found, assertAbsent, canaryCount, filesOf, know, plant, plantText, randomKey, search, secretCount, unknown,
@@ -98,7 +98,7 @@ await sql(`CREATE TRIGGER witness AFTER INSERT OR UPDATE OR DELETE ON unleash_to
 
 // ---- Over HTTP -------------------------------------------------------------------------------------------------------
 
-const inTuples = plant('the name of a token');
+const inTuples = plant('the name of a token'), inNotes = plant('a query to the notes');
 
 await test('over HTTP: tokens are made, used, changed, deleted and mistyped', async () => {
 	const client = await sendSecretsEverywhere();
@@ -226,6 +226,37 @@ await test('over SQL: a statement that is cancelled', async () => {
 	});
 	await sql('ROLLBACK');
 	await worksAgain();
+});
+
+await test('over a guarded API: tokens get in, are mistyped and refused, over HTTP and SQL, and their roles are no good', async () => {
+	const { taken, refused } = await sendToTheNotes();
+	assert.ok(taken > 100 && refused > 500, `${taken} taken, ${refused} refused`);
+	const login = await connect('notes_authenticator');
+	const enter = async (secret, more = '') => {
+		await ask(login, 'BEGIN', []);
+		await askInEachWay(login, api('guard($1)'), secret);
+		if (more) await ask(login, more, []);
+		await ask(login, 'ROLLBACK', []);
+	};
+	for (const secret of [env.NOTES_CLIENT, mistype(env.NOTES_CLIENT), unknown('an unknown token of the notes'), `${env.NOTES_ADMIN} `]) {
+		await enter(secret);
+		await enter(secret, 'SELECT 1 / 0');
+		await ask(login, api('guard($1)'), [secret]); // outside a transaction
+	}
+	await ask(login, 'BEGIN', []);
+	for (const secret of [env.NOTES_CLIENT, env.NOTES_ADMIN]) await ask(login, api('guard($1)'), [secret]);
+	await ask(login, 'ROLLBACK', []);
+	// what the server's log says of a role names token and row
+	for (const [change, back] of [['BYPASSRLS', 'NOBYPASSRLS'], ['SUPERUSER', 'NOSUPERUSER'], ['RENAME TO notes_renamed', '']]) {
+		await sql(`ALTER ROLE notes_client ${change}`);
+		await enter(env.NOTES_CLIENT);
+		await send('GET', '/note', { apikey: env.NOTES_CLIENT }, undefined, env.NOTES_URL);
+		await sql(back ? `ALTER ROLE notes_client ${back}` : 'ALTER ROLE notes_renamed RENAME TO notes_client');
+	}
+	await login.end();
+	assert.equal((await send('GET', `/note?body=eq.${inNotes}`, { apikey: env.NOTES_CLIENT }, undefined, env.NOTES_SOCKET)).status, 200);
+	await exchange(`GET /${inNotes} HTTP/1.1\r\n\r\n`, ['GET'], env.NOTES_URL);
+	assert.ok([...kept.activity].some((row) => /guard/.test(row) && /notes_authenticator/.test(row)), 'pg_stat_activity was read while guard() ran');
 });
 
 // ---- A standby -------------------------------------------------------------------------------------------------------
@@ -401,6 +432,7 @@ await searchPlace('errors and notices over SQL', kept.errors.join('\n'), inError
 await searchPlace('the access log of nginx', [path.join(data, 'log', 'nginx.access.log')], inNginx);
 await searchPlace('the error log of nginx', [path.join(data, 'log', 'nginx.error.log')], inNginx);
 await searchPlace('the log of PostgREST, which logs each URL', [path.join(data, 'log', 'postgrest.log')], inPostgrest);
+await searchPlace('the log of the guarded API, with PostgREST that logs each URL', [path.join(data, 'log', 'example.log')], inNotes);
 await searchPlace('what PostgreSQL and nginx said beside their logs', ending(data, '.log'), inPostgrest);
 
 console.log(`figure: ${secretCount()} secrets, each in ${Object.keys(FORMS).length} forms, searched for in ${total.places} places: ${total.files} files and texts, ${mib(total.bytes)} MiB`);

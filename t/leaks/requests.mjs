@@ -143,6 +143,28 @@ export async function failBehindTheGateway(canary) {
 	await worksAgain();
 }
 
+// To somebody's own API behind guard(): through its nginx, and to its PostgREST.  A key that gets in, one that does not, and both.
+export async function sendToTheNotes() {
+	const tokens = [env.NOTES_FRONTEND, env.NOTES_CLIENT, env.NOTES_ADMIN].map((secret) => know(secret, 'a token of the notes'));
+	let taken = 0, refused = 0;
+	const ask = async (...request) => {
+		for (const at of [env.NOTES_URL, env.NOTES_SOCKET]) (await send(...request, at)).status < 300 ? taken++ : refused++;
+	};
+	for (const secret of tokens.flatMap((token) => [token, mistype(token), `${token}${unknown('behind a token of the notes')}`, unknown('a key for the notes')])) {
+		const other = unknown('the second key of a request to the notes');
+		for (const headers of [{ apikey: secret }, { Authorization: secret }, { Authorization: `Bearer ${secret}` }, { 'X-Api-Key': secret }, { apikey: secret, 'X-Api-Key': other },
+			{ apikey: secret, Authorization: other }, { apikey: secret, ...jwt() }, { apikey: secret, Cookie: `key=${other}`, 'X-Other': 'x' }]) {
+			for (const method of ['GET', 'HEAD', 'OPTIONS', 'DELETE']) await ask(method, '/note?id=eq.0', headers, undefined);
+			await ask('GET', '/nothing', headers, undefined);
+			await ask('GET', '/', headers, undefined);
+			await ask('POST', '/rpc/nothing', { ...headers, ...JSON_TYPE }, '{}');
+		}
+		for (const body of ['{"project":"garden","environment":"development","body":"x"}', '{"project":"none","environment":"development","body":"x"}', '{"body":', '[]', '{"nothing":1}'])
+			for (const method of ['POST', 'PATCH']) await ask(method, '/note', { apikey: secret, Prefer: 'return=representation, tx=rollback', ...JSON_TYPE }, body);
+	}
+	return { taken, refused };
+}
+
 export const worksAgain = () => poll('it works again', 60000, async () => (await create()).status === 201);
 
 // New connections take the settings of their role.
