@@ -85,7 +85,7 @@ foreach my $user ('app', 'holder', $superuser)
 	forge("UPDATE pg_settings", $user, "UPDATE pg_settings SET setting = '$selector' WHERE name ~ '^unleash_tokens'");
 	forge("request.*", $user, "SELECT set_config('request.jwt.claims', '{\"role\":\"reader\",\"selector\":\"$selector\"}', false), set_config('request.headers', '{\"x-token-selector\":\"$selector\"}', false)");
 	forge("SECURITY DEFINER", $user, "CREATE FUNCTION pg_temp.g() RETURNS text LANGUAGE sql SECURITY DEFINER AS \$\$$ask\$\$; SELECT pg_temp.g()");
-	forge("guard() with the rights of the definer", $user, "CREATE FUNCTION pg_temp.g() RETURNS text LANGUAGE sql SECURITY DEFINER AS \$\$SELECT unleash_tokens.guard('$secrets[2]'); $ask\$\$; BEGIN; SELECT pg_temp.g()");
+	forge("guard() with the rights of the definer", $user, "CREATE FUNCTION pg_temp.g() RETURNS text LANGUAGE sql SECURITY DEFINER AS \$\$SELECT unleash_tokens.guard('$secrets[2]'); $ask\$\$; BEGIN; SELECT pg_temp.g(); ROLLBACK");
 	forge("RESET ALL", $user, 'RESET ALL');
 	forge("DISCARD ALL", $user, 'DISCARD ALL');
 	forge("SET ROLE", $user, 'SET ROLE reader');

@@ -57,6 +57,23 @@
 	index_beginscan(heap, index, snapshot, nkeys, 0)
 #endif
 
+/*
+ * 16 lets the actions of a JSON parser fail, 17 lets its context be anywhere; who
+ * uses these includes common/jsonapi.h.
+ */
+#if PG_VERSION_NUM >= 160000
+#define UT_JSON_ACTION JsonParseErrorType
+#define UT_JSON_DONE return JSON_SUCCESS
+#else
+#define UT_JSON_ACTION void
+#define UT_JSON_DONE return
+#endif
+#if PG_VERSION_NUM >= 170000
+#define UT_JSON_LEX(text, len, encoding) makeJsonLexContextCstringLen(NULL, text, len, encoding, true)
+#else
+#define UT_JSON_LEX(text, len, encoding) makeJsonLexContextCstringLen(text, len, encoding, true)
+#endif
+
 /* 16 lets a membership be one without SET ROLE. */
 #if PG_VERSION_NUM >= 160000
 #define UT_MAY_SET_ROLE(member, role) member_can_set_role(member, role)

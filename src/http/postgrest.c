@@ -11,15 +11,11 @@
  */
 #include "postgres.h"
 
-#include "mb/pg_wchar.h"
 #include "utils/builtins.h"
-#include "utils/fmgrprotos.h"
 #include "utils/guc.h"
 #include "utils/json.h"
 
 #include "http/postgrest.h"
-#include "rules/field.h"
-#include "rules/request.h"
 
 /* After a transaction a setting is empty, not absent: both mean unset. */
 const char *
@@ -34,8 +30,8 @@ ut_postgrest_get(const char *name)
  * Local to the transaction: SetConfigOption would leave the value to the next
  * requests of a pooled connection.
  */
-static void
-set_setting(const char *name, const char *value)
+void
+ut_postgrest_set(const char *name, const char *value)
 {
 	(void) set_config_option(name, value, PGC_USERSET, PGC_S_SESSION,
 							 GUC_ACTION_LOCAL, true, 0, false);
@@ -49,32 +45,6 @@ ut_postgrest_is_calling(const char *function)
 	if (path == NULL || function == NULL)
 		return path != NULL;
 	return strncmp(path, "/rpc/", 5) == 0 && strcmp(path + 5, function) == 0;
-}
-
-bool
-ut_postgrest_read_headers(Jsonb **headers, UtProblem *problem)
-{
-	const char *setting = ut_postgrest_get("request.headers");
-
-	if (setting == NULL ||
-		!ut_field_read_json(setting, strlen(setting), GetDatabaseEncoding(), headers, problem) ||
-		!JB_ROOT_IS_OBJECT(*headers))
-		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
-							  "The setting request.headers holds no headers.");
-	return true;
-}
-
-void
-ut_postgrest_blank_headers(Jsonb *headers, List *names)
-{
-	Datum		kept = JsonbPGetDatum(headers);
-	ListCell   *cell;
-
-	foreach(cell, names)
-		kept = DirectFunctionCall2(jsonb_delete, kept,
-								   PointerGetDatum(cstring_to_text(lfirst(cell))));
-	set_setting("request.headers",
-				JsonbToCString(NULL, &DatumGetJsonbP(kept)->root, -1));
 }
 
 void
@@ -107,6 +77,6 @@ ut_postgrest_answer(int status, StringInfo headers)
 	char		digits[12];
 
 	pg_ltoa(status, digits);
-	set_setting("response.status", digits);
-	set_setting("response.headers", psprintf("[%s]", headers->data));
+	ut_postgrest_set("response.status", digits);
+	ut_postgrest_set("response.headers", psprintf("[%s]", headers->data));
 }

@@ -15,8 +15,6 @@
 #define UT_POSTGREST_H
 
 #include "lib/stringinfo.h"
-#include "nodes/pg_list.h"
-#include "utils/jsonb.h"
 
 #include "base/problem.h"
 
@@ -26,12 +24,8 @@ extern bool ut_postgrest_is_calling(const char *function);
 /* A setting of the request; NULL when it is unset or empty. */
 extern const char *ut_postgrest_get(const char *name);
 
-/*
- * The headers of the request, keys in lower case.  What may hold a secret is
- * blanked in the setting, so that no later statement can read it there.
- */
-extern bool ut_postgrest_read_headers(Jsonb **headers, UtProblem *problem);
-extern void ut_postgrest_blank_headers(Jsonb *headers, List *names);
+/* Set one, for the rest of the transaction. */
+extern void ut_postgrest_set(const char *name, const char *value);
 
 /* Add a header to those of an answer; headers starts as an empty StringInfo. */
 extern void ut_postgrest_add_header(StringInfo headers, const char *name, const char *value);

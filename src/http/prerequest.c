@@ -23,9 +23,9 @@
 #include "utils/json.h"
 #include "utils/varlena.h"
 
+#include "http/headers.h"
 #include "http/postgrest.h"
 #include "http/prerequest.h"
-#include "rules/field.h"
 #include "rules/guard.h"
 
 char	   *ut_guard_headers = NULL;
@@ -94,17 +94,17 @@ is_jwt(const char *authorization)
 
 /* One of a role that is the anonymous one all the same says nothing. */
 static bool
-is_identified(Jsonb *headers)
+is_identified(const UtHeaders *headers)
 {
 	const char *anonymous = ut_postgrest_get("pgrst.db_anon_role");
 
-	return is_jwt(ut_field_get_string(headers, "authorization")) &&
+	return is_jwt(ut_headers_get(headers, "authorization")) &&
 		(anonymous == NULL || strcmp(anonymous, GetUserNameFromId(GetUserId(), false)) != 0);
 }
 
 /* The one key in these headers, NULL without; they become those to blank. */
 static bool
-find_key(Jsonb *headers, List **names, const char **key, UtProblem *problem)
+find_key(const UtHeaders *headers, List **names, const char **key, UtProblem *problem)
 {
 	List	   *held = NIL;
 	ListCell   *cell;
@@ -113,7 +113,7 @@ find_key(Jsonb *headers, List **names, const char **key, UtProblem *problem)
 	foreach(cell, *names)
 	{
 		const char *name = lfirst(cell);
-		const char *value = ut_field_get_string(headers, name);
+		const char *value = ut_headers_get(headers, name);
 
 		if (value == NULL || *value == '\0' ||
 			(strcmp(name, "authorization") == 0 && is_jwt(value)))
@@ -132,17 +132,16 @@ static bool
 guard(UtProblem *problem)
 {
 	List	   *names = read_names(ut_guard_headers);
-	Jsonb	   *headers;
+	UtHeaders  *headers = ut_headers_read(problem);
 	const char *key;
 
-	if (!ut_postgrest_read_headers(&headers, problem) ||
-		!find_key(headers, &names, &key, problem))
+	if (headers == NULL || !find_key(headers, &names, &key, problem))
 		return false;
 	if (key == NULL)
 		return ut_guard_missing == UT_MISSING_ANONYMOUS ||
 			ut_problem_set(problem, UT_PROBLEM_GUARD_MISSING, NULL,
 						   "None of the headers %s holds one.", ut_guard_headers);
-	ut_postgrest_blank_headers(headers, names);
+	ut_headers_blank(headers, names);
 	if (is_identified(headers))
 		return ut_problem_set(problem, UT_PROBLEM_GUARD_JWT, NULL,
 							  "The JWT is in the header Authorization.");

@@ -20,6 +20,7 @@
 #include "base/compat.h"
 #include "base/encoding.h"
 #include "http/endpoint.h"
+#include "http/headers.h"
 #include "http/postgrest.h"
 #include "http/promise.h"
 #include "http/rest.h"
@@ -70,17 +71,17 @@ ut_rest_answer(bytea *body, bool only_read)
 static bool
 read_request(UtRequest *request, UtProblem *problem)
 {
-	Jsonb	   *headers;
+	UtHeaders  *headers = ut_headers_read(problem);
 
-	if (!ut_postgrest_read_headers(&headers, problem))
+	if (headers == NULL)
 		return false;
 	/* PUT and DELETE may carry a secret in their path */
-	ut_postgrest_blank_headers(headers, list_make2("authorization", "x-original-uri"));
-	request->method = ut_field_get_string(headers, "x-original-method");
-	request->target = ut_field_get_string(headers, "x-original-uri");
-	request->key = ut_field_get_string(headers, "authorization");
-	request->content_type = ut_field_get_string(headers, "x-original-content-type");
-	request->content_encoding = ut_field_get_string(headers, "x-original-content-encoding");
+	ut_headers_blank(headers, list_make2("authorization", "x-original-uri"));
+	request->method = ut_headers_get(headers, "x-original-method");
+	request->target = ut_headers_get(headers, "x-original-uri");
+	request->key = ut_headers_get(headers, "authorization");
+	request->content_type = ut_headers_get(headers, "x-original-content-type");
+	request->content_encoding = ut_headers_get(headers, "x-original-content-encoding");
 	if (request->method == NULL || request->target == NULL)
 		return ut_problem_set(problem, UT_PROBLEM_BAD_REQUEST, NULL,
 							  "The headers X-Original-Method and X-Original-URI are missing.");
