@@ -43,6 +43,9 @@ COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the diges
 ALTER FUNCTION unleash_tokens.validate_api_token(text) SECURITY INVOKER;
 ALTER FUNCTION unleash_tokens.validate_api_token(text) RESET ALL;
 
+COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt", "rateLimit", "allowedIps"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
+COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted, and for a token with allowedIps, since no address is known here. No limit counts this. Sees every committed change at once, in any isolation level.';
+COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Changes the token that a selector or a full secret names by {"expiresAt", "rateLimit", "allowedIps"}, at least one of them; null takes away. The changed token, or NULL when there is none. Error: 22023 for a bad request.';
 COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
 COMMENT ON FUNCTION unleash_tokens.purge_events(interval) IS 'Deletes the events that are at least that old; returns how many. Error 22023 for an age below zero or above 1000 years.';
 
@@ -84,6 +87,20 @@ ALTER TABLE unleash_tokens.api_token
 		THEN activate_by IS NULL AND grace IS NULL AND old_until IS NULL
 		ELSE pg_catalog.octet_length(next_verifier) OPERATOR(pg_catalog.=) 32 AND activate_by IS NOT NULL AND grace IS NOT NULL END);
 
+ALTER TABLE unleash_tokens.api_token
+	ADD COLUMN rate_limit integer,
+	ADD COLUMN rate_period integer,
+	ADD COLUMN rate_burst integer,
+	ADD COLUMN allowed_ips cidr[],
+	ADD CONSTRAINT api_token_rate_check CHECK (
+		CASE WHEN rate_limit IS NULL THEN rate_period IS NULL AND rate_burst IS NULL
+			ELSE coalesce(rate_limit BETWEEN 1 AND 1000000 AND rate_period BETWEEN 1 AND 86400 AND rate_burst BETWEEN 1 AND 100000, false) END),
+	ADD CONSTRAINT api_token_allowed_ips_check CHECK (
+		pg_catalog.cardinality(allowed_ips) BETWEEN 1 AND 100 AND pg_catalog.array_position(allowed_ips, NULL) IS NULL);
+COMMENT ON COLUMN unleash_tokens.api_token.rate_limit IS 'So many uses in each rate_period; NULL = as the setting unleash_tokens.rate_limit_<type> says.';
+COMMENT ON COLUMN unleash_tokens.api_token.rate_period IS 'Seconds; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_token.rate_burst IS 'So many uses at once; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_token.allowed_ips IS 'The networks from which the token may be used; NULL = from anywhere.';
 ALTER TABLE unleash_tokens.api_token_event
 	DROP CONSTRAINT api_token_event_type_check,
 	ADD CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
@@ -131,7 +148,8 @@ AS 'MODULE_PATHNAME', 'unleash_tokens_note_usage';
 
 CREATE FUNCTION unleash_tokens.get_stat(
 	OUT validations bigint, OUT refused_malformed bigint, OUT refused_unknown bigint,
-	OUT refused_expired bigint, OUT refused_scopeless bigint,
+	OUT refused_expired bigint, OUT refused_scopeless bigint, OUT refused_elsewhere bigint,
+	OUT refused_rate bigint, OUT refused_uncounted bigint,
 	OUT notes_held bigint, OUT notes_dropped bigint, OUT flushes bigint,
 	OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
 	OUT stats_reset timestamptz) RETURNS record
@@ -157,13 +175,19 @@ CREATE OR REPLACE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
 		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by, t.rotatable,
 		   CASE WHEN t.old_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'grace'
 				WHEN t.old_until IS NULL AND t.activate_by OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'pending'
-		   END AS rotation, t.activate_by, t.old_until
+		   END AS rotation, t.activate_by, t.old_until,
+		   t.rate_limit, t.rate_period, t.rate_burst, t.allowed_ips
 	FROM unleash_tokens.api_token AS t;
 
 COMMENT ON COLUMN unleash_tokens.api_tokens.rotatable IS 'Whether the token may rotate itself through the REST door.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.rotation IS 'pending: a new secret was made and not used yet. grace: it was, and the old one counts until old_until. NULL: one secret counts.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.activate_by IS 'From this time on a new secret that was never used is refused.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.old_until IS 'From this time on the old secret is refused.';
+
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_limit IS 'So many uses in each rate_period; NULL = as the setting unleash_tokens.rate_limit_<type> says.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_period IS 'Seconds; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_burst IS 'So many uses at once; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.allowed_ips IS 'The networks from which the token may be used; NULL = from anywhere.';
 
 CREATE VIEW unleash_tokens.stat AS SELECT * FROM unleash_tokens.get_stat();
 
@@ -173,6 +197,9 @@ COMMENT ON COLUMN unleash_tokens.stat.refused_malformed IS 'Refused by their tex
 COMMENT ON COLUMN unleash_tokens.stat.refused_unknown IS 'No such token, or another key.';
 COMMENT ON COLUMN unleash_tokens.stat.refused_expired IS 'Token expired.';
 COMMENT ON COLUMN unleash_tokens.stat.refused_scopeless IS 'Token without a project left.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_elsewhere IS 'Not from that address, or from one that is not known.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_rate IS 'Found valid, and used more often than its limit allows.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_uncounted IS 'Found valid, and refused since there was no room to count the use of a token with a limit: see unleash_tokens.rate_slots.';
 COMMENT ON COLUMN unleash_tokens.stat.notes_held IS 'Notes that wait to be written.';
 COMMENT ON COLUMN unleash_tokens.stat.notes_dropped IS 'Notes lost: the oldest of a full bucket, or those of a database or extension that is gone.';
 COMMENT ON COLUMN unleash_tokens.stat.flushes IS 'Batches written, or sent to the primary.';
@@ -335,8 +362,8 @@ CREATE FUNCTION unleash_tokens.token_identity() RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'unleash_tokens_token_identity';
 
-COMMENT ON FUNCTION unleash_tokens.guard() IS 'For PostgREST''s db-pre-request: takes the token from the headers that the setting unleash_tokens.guard_headers names, blanks it there, and lets the rest of the transaction run as this token, in its role of guard_role. Refusals are raised as PostgREST''s own errors with status 400, 401 or 403.';
-COMMENT ON FUNCTION unleash_tokens.guard(text) IS 'The same for any SQL client; returns who is calling, as token_identity(). Once a transaction: the same token again changes nothing. Errors: 25P01 outside a transaction block, 28000 for a token that is not valid, 42501 for one without a role, 25001 for another token than before.';
+COMMENT ON FUNCTION unleash_tokens.guard() IS 'For PostgREST''s db-pre-request: takes the token from the headers that the setting unleash_tokens.guard_headers names, blanks it there, and lets the rest of the transaction run as this token, in its role of guard_role. Refusals are raised as PostgREST''s own errors with status 400, 401, 403, 429 or 500.';
+COMMENT ON FUNCTION unleash_tokens.guard(text) IS 'The same for any SQL client; returns who is calling, as token_identity(). Once a transaction: the same token again changes nothing. Errors: 25P01 outside a transaction block, 28000 for a token that is not valid, 53400 for one that is used too often, 42501 for one without a role, 25001 for another token than before.';
 COMMENT ON FUNCTION unleash_tokens.set_guard_role(text, text, text, text) IS 'Lets tokens of a type run as a database role: all, or those of one environment, or those of one project. NULL or * stand for any. Error 22023 for an unknown type, and for a role that is or belongs to a superuser, a role with BYPASSRLS, REPLICATION or CREATEROLE, one of the server''s own, unleash_tokens_admin or the owner of the tables of tokens.';
 COMMENT ON FUNCTION unleash_tokens.drop_guard_role(text, text, text) IS 'Takes such a row away again; false when there is none.';
 COMMENT ON FUNCTION unleash_tokens.token_selector() IS 'The selector of the token that guard() validated in this transaction; NULL without one. No setting and no privilege changes what it returns.';
@@ -841,6 +868,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
 			'api_token_type_check', 'api_token_environment_check', 'api_token_time_check',
+			'api_token_rate_check', 'api_token_allowed_ips_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
 			'guard_role_project_fkey', 'expiry_notice_days_check']) AS w (name)
@@ -1125,6 +1153,41 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	'Raise unleash_tokens.max_tokens, or delete tokens; expired ones count too.'
 $$;
 
+CREATE FUNCTION unleash_tokens.check_rate_counted() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
+		SELECT f.problem FROM unleash_tokens.stat AS s, LATERAL (
+			(SELECT format('token %s has a rateLimit, which cannot be counted', t.selector) FROM unleash_tokens.api_token AS t
+			 WHERE t.rate_limit IS NOT NULL ORDER BY t.selector LIMIT 11)
+			UNION ALL
+			SELECT format('%s is set, which cannot be counted', p.name) FROM pg_settings AS p
+			WHERE p.name ~ '^unleash_tokens\.rate_limit_' AND p.setting <> '') AS f (problem)
+		WHERE s.stats_reset IS NULL),
+	'Every limit there is can be counted.',
+	'Such tokens are refused wherever a limit counts. Add unleash_tokens to shared_preload_libraries and restart the server.'
+$$;
+
+CREATE FUNCTION unleash_tokens.check_rate_slots() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s uses were refused since %s, there being no room to count them', refused_uncounted, date_trunc('second', stats_reset))
+		FROM unleash_tokens.stat WHERE refused_uncounted > 0),
+	'There was room to count every use of a token with a limit.',
+	'Raise unleash_tokens.rate_slots and restart the server; SELECT unleash_tokens.stat_reset() counts anew.'
+$$;
+
+CREATE FUNCTION unleash_tokens.check_guard_address() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('token %s has allowedIps, and guard() knows no address', t.selector) FROM unleash_tokens.api_token AS t
+		WHERE t.allowed_ips IS NOT NULL AND EXISTS (SELECT FROM unleash_tokens.guard_role)
+			AND NOT EXISTS (SELECT FROM pg_settings AS p WHERE p.name = 'unleash_tokens.guard_address_header' AND p.setting <> '')
+			AND NOT EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c ~ '^unleash_tokens\.guard_address_header=.')
+		ORDER BY t.selector LIMIT 11),
+	'guard() knows where requests come from, or no token asks for it.',
+	'Such tokens are refused by guard(): set unleash_tokens.guard_address_header to a header that your proxy writes in any case.'
+$$;
+
 CREATE FUNCTION unleash_tokens.check_clock() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
@@ -1197,6 +1260,9 @@ COMMENT ON FUNCTION unleash_tokens.check_broken_references() IS 'Check of doctor
 COMMENT ON FUNCTION unleash_tokens.check_expired_tokens() IS 'Check of doctor(), warning: more than 1,000 tokens, and one in ten, expired more than 90 days ago.';
 COMMENT ON FUNCTION unleash_tokens.check_expiry_notices() IS 'Check of doctor(), warning: for three hours nobody was told of a token that expires within a number of days of unleash_tokens.expiry_notice.';
 COMMENT ON FUNCTION unleash_tokens.check_token_limit() IS 'Check of doctor(), warning: nine tenths of max_tokens are used.';
+COMMENT ON FUNCTION unleash_tokens.check_rate_counted() IS 'Check of doctor(), error: there are limits of use, and the library is not in shared_preload_libraries.';
+COMMENT ON FUNCTION unleash_tokens.check_rate_slots() IS 'Check of doctor(), warning: tokens with a limit were refused since there was no room to count them, since stat_reset().';
+COMMENT ON FUNCTION unleash_tokens.check_guard_address() IS 'Check of doctor(), warning: tokens have allowedIps, guard() is in use, and no setting names the header of the address.';
 COMMENT ON FUNCTION unleash_tokens.check_clock() IS 'Check of doctor(), warning: a token or the last event is of later than in ten seconds.';
 COMMENT ON FUNCTION unleash_tokens.check_standby_primary() IS 'Check of doctor(), warning: a standby has no primary_conninfo, or one with a password in it.';
 COMMENT ON FUNCTION unleash_tokens.check_standby_receiver() IS 'Check of doctor(), warning: a standby receives nothing from its primary.';
@@ -1241,6 +1307,9 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 		('expired_tokens', unleash_tokens.check_expired_tokens()),
 		('expiry_notices', unleash_tokens.check_expiry_notices()),
 		('token_limit', unleash_tokens.check_token_limit()),
+		('rate_counted', unleash_tokens.check_rate_counted()),
+		('rate_slots', unleash_tokens.check_rate_slots()),
+		('guard_address', unleash_tokens.check_guard_address()),
 		('clock', unleash_tokens.check_clock()),
 		('standby_primary', unleash_tokens.check_standby_primary()),
 		('standby_receiver', unleash_tokens.check_standby_receiver()),
@@ -1285,6 +1354,9 @@ REVOKE ALL ON FUNCTION
 	unleash_tokens.check_expired_tokens(),
 	unleash_tokens.check_expiry_notices(),
 	unleash_tokens.check_token_limit(),
+	unleash_tokens.check_rate_counted(),
+	unleash_tokens.check_rate_slots(),
+	unleash_tokens.check_guard_address(),
 	unleash_tokens.check_clock(),
 	unleash_tokens.check_standby_primary(),
 	unleash_tokens.check_standby_receiver(),

@@ -116,6 +116,10 @@ CREATE TABLE unleash_tokens.api_token (
 	activate_by		timestamptz,
 	grace			interval,
 	old_until		timestamptz,
+	rate_limit		integer,
+	rate_period		integer,
+	rate_burst		integer,
+	allowed_ips		cidr[],
 	CONSTRAINT api_token_pkey PRIMARY KEY (selector),
 	CONSTRAINT api_token_environment_fkey FOREIGN KEY (environment)
 		REFERENCES unleash_tokens.environment (name) ON UPDATE CASCADE,
@@ -123,6 +127,11 @@ CREATE TABLE unleash_tokens.api_token (
 	CONSTRAINT api_token_verifier_check CHECK (pg_catalog.octet_length(verifier) OPERATOR(pg_catalog.=) 32),
 	CONSTRAINT api_token_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (ARRAY['client', 'backend', 'frontend', 'admin'])),
 	CONSTRAINT api_token_environment_check CHECK ((environment IS NULL) OPERATOR(pg_catalog.=) (type OPERATOR(pg_catalog.=) 'admin')),
+	CONSTRAINT api_token_rate_check CHECK (
+		CASE WHEN rate_limit IS NULL THEN rate_period IS NULL AND rate_burst IS NULL
+			ELSE coalesce(rate_limit BETWEEN 1 AND 1000000 AND rate_period BETWEEN 1 AND 86400 AND rate_burst BETWEEN 1 AND 100000, false) END),
+	CONSTRAINT api_token_allowed_ips_check CHECK (
+		pg_catalog.cardinality(allowed_ips) BETWEEN 1 AND 100 AND pg_catalog.array_position(allowed_ips, NULL) IS NULL),
 	CONSTRAINT api_token_time_check CHECK (
 		created_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
 		AND expires_at BETWEEN '0001-01-01 00:00:00+00 BC' AND '9999-12-31 23:59:59.999999+00'
@@ -158,6 +167,10 @@ COMMENT ON COLUMN unleash_tokens.api_token.next_verifier IS 'The digest of the s
 COMMENT ON COLUMN unleash_tokens.api_token.activate_by IS 'A new secret that was not used by then is dropped: it is refused from this time on.';
 COMMENT ON COLUMN unleash_tokens.api_token.grace IS 'How long the old secret counts after the first use of the new one.';
 COMMENT ON COLUMN unleash_tokens.api_token.old_until IS 'From this time on the old secret is refused; NULL as long as the new one was not used.';
+COMMENT ON COLUMN unleash_tokens.api_token.rate_limit IS 'So many uses in each rate_period; NULL = as the setting unleash_tokens.rate_limit_<type> says.';
+COMMENT ON COLUMN unleash_tokens.api_token.rate_period IS 'Seconds; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_token.rate_burst IS 'So many uses at once; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_token.allowed_ips IS 'The networks from which the token may be used; NULL = from anywhere.';
 COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the digest of their name.';
 COMMENT ON INDEX unleash_tokens.api_token_verifier_idx IS 'Finds imported tokens by their digest.';
 
@@ -371,13 +384,13 @@ CREATE FUNCTION unleash_tokens.list_refusals(
 LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_list_refusals';
 
-COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
+COMMENT ON FUNCTION unleash_tokens.create_api_token(jsonb) IS 'Makes a token from {"type", "tokenName", "environment", "projects" or "project", "expiresAt", "rateLimit", "allowedIps"} and shows its secret, once. Errors: 22023 for a bad request, P0001 at the limit unleash_tokens.max_tokens.';
 COMMENT ON FUNCTION unleash_tokens.create_api_tokens(jsonb) IS 'Makes a token of each element of an array, by the rules of create_api_token(), all or none; an array of what that shows, in the same order. At most 100000 elements. Errors, which name the element, from 0: 22023 for a bad request, P0001 when there would be more than unleash_tokens.max_tokens.';
-COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted. Sees every committed change at once, in any isolation level.';
+COMMENT ON FUNCTION unleash_tokens.validate_api_token(text) IS 'The token of a secret as {"selector", "tokenName", "type", "projects", "environment", "expiresAt"}; NULL when the secret is unknown, mistyped, expired or deleted, and for a token with allowedIps, since no address is known here. No limit counts this. Sees every committed change at once, in any isolation level.';
 COMMENT ON FUNCTION unleash_tokens.validate_api_tokens(text[]) IS 'The same for many secrets at once: a row for each valid one, with its place in the array.';
 COMMENT ON FUNCTION unleash_tokens.get_all_api_tokens() IS 'Every token as {"tokens": [...]} by createdAt and selector; secret holds the selector. Error 54000 above 256 MB: read the view api_tokens.';
 COMMENT ON FUNCTION unleash_tokens.get_api_tokens_by_name(text) IS 'The tokens of that name, and the one of that selector, as get_all_api_tokens() shows them.';
-COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Sets the expiry of the token that a selector or a full secret names from {"expiresAt"}, null clears it; the changed token, or NULL when there is none. Error: 22023 for a bad request.';
+COMMENT ON FUNCTION unleash_tokens.update_api_token(text, jsonb) IS 'Changes the token that a selector or a full secret names by {"expiresAt", "rateLimit", "allowedIps"}, at least one of them; null takes away. The changed token, or NULL when there is none. Error: 22023 for a bad request.';
 COMMENT ON FUNCTION unleash_tokens.delete_api_token(text) IS 'Deletes the token that a selector or a full secret names, at once and for good; false when there is none.';
 COMMENT ON FUNCTION unleash_tokens.import_api_tokens(jsonb) IS 'Makes the secrets of another Unleash valid here: takes what its GET list returns, or objects with selector and verifier; keeps digests only. Reports {"imported", "unchanged", "refused": [...], "weak": [...]}; a second run changes nothing.';
 COMMENT ON FUNCTION unleash_tokens.purge_expired(interval) IS 'Deletes the tokens that have been expired for at least that long, with an event each; returns how many. Error 22023 for an age below zero or above 1000 years.';
@@ -402,7 +415,8 @@ AS 'MODULE_PATHNAME', 'unleash_tokens_note_usage';
 
 CREATE FUNCTION unleash_tokens.get_stat(
 	OUT validations bigint, OUT refused_malformed bigint, OUT refused_unknown bigint,
-	OUT refused_expired bigint, OUT refused_scopeless bigint,
+	OUT refused_expired bigint, OUT refused_scopeless bigint, OUT refused_elsewhere bigint,
+	OUT refused_rate bigint, OUT refused_uncounted bigint,
 	OUT notes_held bigint, OUT notes_dropped bigint, OUT flushes bigint,
 	OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
 	OUT stats_reset timestamptz) RETURNS record
@@ -426,6 +440,9 @@ COMMENT ON COLUMN unleash_tokens.stat.refused_malformed IS 'Refused by their tex
 COMMENT ON COLUMN unleash_tokens.stat.refused_unknown IS 'No such token, or another key.';
 COMMENT ON COLUMN unleash_tokens.stat.refused_expired IS 'Token expired.';
 COMMENT ON COLUMN unleash_tokens.stat.refused_scopeless IS 'Token without a project left.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_elsewhere IS 'Not from that address, or from one that is not known.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_rate IS 'Found valid, and used more often than its limit allows.';
+COMMENT ON COLUMN unleash_tokens.stat.refused_uncounted IS 'Found valid, and refused since there was no room to count the use of a token with a limit: see unleash_tokens.rate_slots.';
 COMMENT ON COLUMN unleash_tokens.stat.notes_held IS 'Notes that wait to be written.';
 COMMENT ON COLUMN unleash_tokens.stat.notes_dropped IS 'Notes lost: the oldest of a full bucket, or those of a database or extension that is gone.';
 COMMENT ON COLUMN unleash_tokens.stat.flushes IS 'Batches written, or sent to the primary.';
@@ -448,7 +465,8 @@ CREATE VIEW unleash_tokens.api_tokens WITH (security_barrier) AS
 		   unleash_tokens.get_seen_at(t.selector, t.seen_at) AS seen_at, t.alias, t.created_by, t.rotatable,
 		   CASE WHEN t.old_until OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'grace'
 				WHEN t.old_until IS NULL AND t.activate_by OPERATOR(pg_catalog.>) pg_catalog.clock_timestamp() THEN 'pending'
-		   END AS rotation, t.activate_by, t.old_until
+		   END AS rotation, t.activate_by, t.old_until,
+		   t.rate_limit, t.rate_period, t.rate_burst, t.allowed_ips
 	FROM unleash_tokens.api_token AS t;
 
 CREATE VIEW unleash_tokens.api_token_events WITH (security_barrier) AS
@@ -472,6 +490,10 @@ COMMENT ON COLUMN unleash_tokens.api_tokens.rotatable IS 'Whether the token may 
 COMMENT ON COLUMN unleash_tokens.api_tokens.rotation IS 'pending: a new secret was made and not used yet. grace: it was, and the old one counts until old_until. NULL: one secret counts.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.activate_by IS 'From this time on a new secret that was never used is refused.';
 COMMENT ON COLUMN unleash_tokens.api_tokens.old_until IS 'From this time on the old secret is refused.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_limit IS 'So many uses in each rate_period; NULL = as the setting unleash_tokens.rate_limit_<type> says.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_period IS 'Seconds; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.rate_burst IS 'So many uses at once; NULL without rate_limit.';
+COMMENT ON COLUMN unleash_tokens.api_tokens.allowed_ips IS 'The networks from which the token may be used; NULL = from anywhere.';
 COMMENT ON VIEW unleash_tokens.api_token_events IS 'What happened to tokens, and who did it.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.id IS 'Rises with every event; gaps are normal.';
 COMMENT ON COLUMN unleash_tokens.api_token_events.at IS 'When it happened.';
@@ -645,8 +667,8 @@ CREATE FUNCTION unleash_tokens.token_identity() RETURNS jsonb
 LANGUAGE C STABLE PARALLEL RESTRICTED
 AS 'MODULE_PATHNAME', 'unleash_tokens_token_identity';
 
-COMMENT ON FUNCTION unleash_tokens.guard() IS 'For PostgREST''s db-pre-request: takes the token from the headers that the setting unleash_tokens.guard_headers names, blanks it there, and lets the rest of the transaction run as this token, in its role of guard_role. Refusals are raised as PostgREST''s own errors with status 400, 401 or 403.';
-COMMENT ON FUNCTION unleash_tokens.guard(text) IS 'The same for any SQL client; returns who is calling, as token_identity(). Once a transaction: the same token again changes nothing. Errors: 25P01 outside a transaction block, 28000 for a token that is not valid, 42501 for one without a role, 25001 for another token than before.';
+COMMENT ON FUNCTION unleash_tokens.guard() IS 'For PostgREST''s db-pre-request: takes the token from the headers that the setting unleash_tokens.guard_headers names, blanks it there, and lets the rest of the transaction run as this token, in its role of guard_role. Refusals are raised as PostgREST''s own errors with status 400, 401, 403, 429 or 500.';
+COMMENT ON FUNCTION unleash_tokens.guard(text) IS 'The same for any SQL client; returns who is calling, as token_identity(). Once a transaction: the same token again changes nothing. Errors: 25P01 outside a transaction block, 28000 for a token that is not valid, 53400 for one that is used too often, 42501 for one without a role, 25001 for another token than before.';
 COMMENT ON FUNCTION unleash_tokens.set_guard_role(text, text, text, text) IS 'Lets tokens of a type run as a database role: all, or those of one environment, or those of one project. NULL or * stand for any. Error 22023 for an unknown type, and for a role that is or belongs to a superuser, a role with BYPASSRLS, REPLICATION or CREATEROLE, one of the server''s own, unleash_tokens_admin or the owner of the tables of tokens.';
 COMMENT ON FUNCTION unleash_tokens.drop_guard_role(text, text, text) IS 'Takes such a row away again; false when there is none.';
 COMMENT ON FUNCTION unleash_tokens.token_selector() IS 'The selector of the token that guard() validated in this transaction; NULL without one. No setting and no privilege changes what it returns.';
@@ -1124,6 +1146,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['project_id_check', 'project_origin_check', 'environment_name_check', 'environment_type_check',
 			'environment_origin_check', 'api_token_environment_fkey', 'api_token_selector_check', 'api_token_verifier_check',
 			'api_token_type_check', 'api_token_environment_check', 'api_token_time_check',
+			'api_token_rate_check', 'api_token_allowed_ips_check',
 			'api_token_project_selector_fkey', 'api_token_project_project_fkey', 'api_token_event_type_check',
 			'backup_row_check', 'guard_role_type_check', 'guard_role_role_check', 'guard_role_environment_fkey',
 			'guard_role_project_fkey', 'expiry_notice_days_check']) AS w (name)
@@ -1408,6 +1431,41 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	'Raise unleash_tokens.max_tokens, or delete tokens; expired ones count too.'
 $$;
 
+CREATE FUNCTION unleash_tokens.check_rate_counted() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'error', ARRAY(
+		SELECT f.problem FROM unleash_tokens.stat AS s, LATERAL (
+			(SELECT format('token %s has a rateLimit, which cannot be counted', t.selector) FROM unleash_tokens.api_token AS t
+			 WHERE t.rate_limit IS NOT NULL ORDER BY t.selector LIMIT 11)
+			UNION ALL
+			SELECT format('%s is set, which cannot be counted', p.name) FROM pg_settings AS p
+			WHERE p.name ~ '^unleash_tokens\.rate_limit_' AND p.setting <> '') AS f (problem)
+		WHERE s.stats_reset IS NULL),
+	'Every limit there is can be counted.',
+	'Such tokens are refused wherever a limit counts. Add unleash_tokens to shared_preload_libraries and restart the server.'
+$$;
+
+CREATE FUNCTION unleash_tokens.check_rate_slots() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('%s uses were refused since %s, there being no room to count them', refused_uncounted, date_trunc('second', stats_reset))
+		FROM unleash_tokens.stat WHERE refused_uncounted > 0),
+	'There was room to count every use of a token with a limit.',
+	'Raise unleash_tokens.rate_slots and restart the server; SELECT unleash_tokens.stat_reset() counts anew.'
+$$;
+
+CREATE FUNCTION unleash_tokens.check_guard_address() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('token %s has allowedIps, and guard() knows no address', t.selector) FROM unleash_tokens.api_token AS t
+		WHERE t.allowed_ips IS NOT NULL AND EXISTS (SELECT FROM unleash_tokens.guard_role)
+			AND NOT EXISTS (SELECT FROM pg_settings AS p WHERE p.name = 'unleash_tokens.guard_address_header' AND p.setting <> '')
+			AND NOT EXISTS (SELECT FROM pg_db_role_setting AS s, unnest(s.setconfig) AS c WHERE c ~ '^unleash_tokens\.guard_address_header=.')
+		ORDER BY t.selector LIMIT 11),
+	'guard() knows where requests come from, or no token asks for it.',
+	'Such tokens are refused by guard(): set unleash_tokens.guard_address_header to a header that your proxy writes in any case.'
+$$;
+
 CREATE FUNCTION unleash_tokens.check_clock() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
@@ -1480,6 +1538,9 @@ COMMENT ON FUNCTION unleash_tokens.check_broken_references() IS 'Check of doctor
 COMMENT ON FUNCTION unleash_tokens.check_expired_tokens() IS 'Check of doctor(), warning: more than 1,000 tokens, and one in ten, expired more than 90 days ago.';
 COMMENT ON FUNCTION unleash_tokens.check_expiry_notices() IS 'Check of doctor(), warning: for three hours nobody was told of a token that expires within a number of days of unleash_tokens.expiry_notice.';
 COMMENT ON FUNCTION unleash_tokens.check_token_limit() IS 'Check of doctor(), warning: nine tenths of max_tokens are used.';
+COMMENT ON FUNCTION unleash_tokens.check_rate_counted() IS 'Check of doctor(), error: there are limits of use, and the library is not in shared_preload_libraries.';
+COMMENT ON FUNCTION unleash_tokens.check_rate_slots() IS 'Check of doctor(), warning: tokens with a limit were refused since there was no room to count them, since stat_reset().';
+COMMENT ON FUNCTION unleash_tokens.check_guard_address() IS 'Check of doctor(), warning: tokens have allowedIps, guard() is in use, and no setting names the header of the address.';
 COMMENT ON FUNCTION unleash_tokens.check_clock() IS 'Check of doctor(), warning: a token or the last event is of later than in ten seconds.';
 COMMENT ON FUNCTION unleash_tokens.check_standby_primary() IS 'Check of doctor(), warning: a standby has no primary_conninfo, or one with a password in it.';
 COMMENT ON FUNCTION unleash_tokens.check_standby_receiver() IS 'Check of doctor(), warning: a standby receives nothing from its primary.';
@@ -1524,6 +1585,9 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 		('expired_tokens', unleash_tokens.check_expired_tokens()),
 		('expiry_notices', unleash_tokens.check_expiry_notices()),
 		('token_limit', unleash_tokens.check_token_limit()),
+		('rate_counted', unleash_tokens.check_rate_counted()),
+		('rate_slots', unleash_tokens.check_rate_slots()),
+		('guard_address', unleash_tokens.check_guard_address()),
 		('clock', unleash_tokens.check_clock()),
 		('standby_primary', unleash_tokens.check_standby_primary()),
 		('standby_receiver', unleash_tokens.check_standby_receiver()),

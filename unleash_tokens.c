@@ -35,9 +35,11 @@
 #include "base/compat.h"
 #include "text/datetime.h"
 #include "rules/import.h"
+#include "http/origin.h"
 #include "http/postgrest.h"
 #include "http/promise.h"
 #include "rules/lifetime.h"
+#include "rules/limit.h"
 #include "http/prerequest.h"
 #include "rules/guard.h"
 #include "base/problem.h"
@@ -117,7 +119,16 @@ _PG_init(void)
 								262144, 64, 64 * 1024 * 1024,
 								PGC_POSTMASTER, 0, NULL, NULL, NULL);
 	ut_notice_init();
+	if (process_shared_preload_libraries_in_progress)
+		DefineCustomIntVariable("unleash_tokens.rate_slots",
+								"Sets how many tokens with a limit can be counted at the same time.",
+								"Rounded up to a power of two times 63.",
+								&ut_rate_slots,
+								65536, 63, 64 * 1024 * 1024,
+								PGC_POSTMASTER, 0, NULL, NULL, NULL);
+	ut_limit_init();
 	ut_prerequest_init();
+	ut_origin_init();
 	MarkGUCPrefixReserved("unleash_tokens");
 	ut_quiet_init();
 	ut_guard_init();
@@ -223,16 +234,16 @@ Datum
 unleash_tokens_update_api_token(PG_FUNCTION_ARGS)
 {
 	UtActor		actor = ut_caller_sql_actor();
-	TimestampTz expires_at;
+	UtUpdate	update;
 	UtProblem	problem;
 	UtToken		token;
 	bool		found;
 
-	if (!ut_request_update(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &expires_at, &problem))
+	if (!ut_request_update(PG_ARGISNULL(1) ? NULL : PG_GETARG_JSONB_P(1), &update, &problem))
 		ut_problem_raise(&problem);
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
-	if (!ut_service_update(text_to_cstring(PG_GETARG_TEXT_PP(0)), expires_at, &actor, &token,
+	if (!ut_service_update(text_to_cstring(PG_GETARG_TEXT_PP(0)), &update, &actor, &token,
 						   &found, &problem))
 		ut_problem_raise(&problem);
 	if (!found)
@@ -366,24 +377,27 @@ unleash_tokens_get_stat(PG_FUNCTION_ARGS)
 {
 	UtUsageStat stat;
 	TupleDesc	desc;
-	Datum		values[12];
-	bool		nulls[12] = {false};
+	Datum		values[15];
+	bool		nulls[15] = {false};
+	int			i;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
 		elog(ERROR, "return type must be a row type");
 	if (!ut_stat_read(&stat))
 		PG_RETURN_NULL();
-	for (int i = 0; i < UT_VERDICTS; i++)
+	for (i = 0; i < UT_VERDICTS; i++)
 		values[i] = Int64GetDatum(stat.verdicts[i]);
-	values[5] = Int64GetDatum(stat.held);
-	values[6] = Int64GetDatum(stat.dropped);
-	values[7] = Int64GetDatum(stat.flushes);
-	values[8] = TimestampTzGetDatum(stat.last_flush);
-	nulls[8] = stat.last_flush == UT_TIME_UNSET;
-	values[9] = CStringGetTextDatum(stat.last_error);
-	values[10] = TimestampTzGetDatum(stat.last_error_at);
-	nulls[9] = nulls[10] = stat.last_error_at == UT_TIME_UNSET;
-	values[11] = TimestampTzGetDatum(stat.reset_at);
+	values[i++] = Int64GetDatum(stat.rate_refused);
+	values[i++] = Int64GetDatum(stat.rate_uncounted);
+	values[i++] = Int64GetDatum(stat.held);
+	values[i++] = Int64GetDatum(stat.dropped);
+	values[i++] = Int64GetDatum(stat.flushes);
+	nulls[i] = stat.last_flush == UT_TIME_UNSET;
+	values[i++] = TimestampTzGetDatum(stat.last_flush);
+	nulls[i] = nulls[i + 1] = stat.last_error_at == UT_TIME_UNSET;
+	values[i++] = CStringGetTextDatum(stat.last_error);
+	values[i++] = TimestampTzGetDatum(stat.last_error_at);
+	values[i++] = TimestampTzGetDatum(stat.reset_at);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }
 

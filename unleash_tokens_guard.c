@@ -23,6 +23,7 @@
 #include "utils/jsonb.h"
 
 #include "base/compat.h"
+#include "http/origin.h"
 #include "http/prerequest.h"
 #include "rules/answer.h"
 #include "rules/field.h"
@@ -57,6 +58,7 @@ Datum
 unleash_tokens_guard_secret(PG_FUNCTION_ARGS)
 {
 	UtProblem	problem;
+	UtRateState rate;
 	text	   *secret;
 
 	if (PG_ARGISNULL(0))
@@ -65,7 +67,7 @@ unleash_tokens_guard_secret(PG_FUNCTION_ARGS)
 		ut_problem_raise(&problem);
 	}
 	secret = PG_GETARG_TEXT_PP(0);
-	if (!ut_guard_enter(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret), &problem))
+	if (!ut_guard_enter(VARDATA_ANY(secret), VARSIZE_ANY_EXHDR(secret), ut_origin_of_session(), &rate, &problem))
 		ut_problem_raise(&problem);
 	PG_RETURN_JSONB_P(ut_answer_validation(ut_guard_token()));
 }

@@ -66,4 +66,4 @@ SELECT o::regclass AS dumped FROM pg_extension, unnest(extconfig) AS o WHERE ext
 -- Settings, but for usage_slots, which there is only with the library preloaded
 LOAD 'unleash_tokens';
 SELECT name, vartype, context, unit, min_val, max_val, boot_val, short_desc FROM pg_settings
-WHERE name LIKE 'unleash\_tokens.%' AND name <> 'unleash_tokens.usage_slots' ORDER BY name;
+WHERE name LIKE 'unleash\_tokens.%' AND name NOT IN ('unleash_tokens.usage_slots', 'unleash_tokens.rate_slots') ORDER BY name;

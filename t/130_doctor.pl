@@ -382,9 +382,35 @@ restart_with('max_worker_processes = 0', 'max_logical_replication_workers = 0');
 complains($node, "launcher warning\nworker_slots warning", 'no place at all: no launcher either');
 restart_with('max_worker_processes = 30', q{shared_preload_libraries = ''});
 complains($node, 'preload warning', 'not preloaded');
+breaks($node, q{DO $$ BEGIN PERFORM unleash_tokens.create_api_token('{"type": "client", "tokenName": "often", "rateLimit": {"limit": 5, "period": 1}}'); END $$},
+	"preload warning\nrate_counted error", qr/token utok\S+ has a rateLimit, which cannot be counted\./, 'a limit that cannot be counted');
+breaks($node, q{SET LOCAL unleash_tokens.rate_limit_client = '5/1s'}, "preload warning\nrate_counted error", qr/unleash_tokens\.rate_limit_client is set, which cannot be counted\./, '... and that of a type');
 restart_with(q{shared_preload_libraries = 'unleash_tokens'});
 launcher_pid($node);
 complains($node, '', 'preloaded');
+breaks($node, q{DO $$ BEGIN
+		PERFORM unleash_tokens.set_guard_role('client', 'poor');
+		PERFORM unleash_tokens.create_api_token('{"type": "client", "tokenName": "here", "allowedIps": ["10.0.0.1"]}');
+	END $$},
+	'guard_address warning', qr/token utok\S+ has allowedIps, and guard\(\) knows no address\./, 'guard() knows no address');
+restart_with('unleash_tokens.rate_slots = 63');
+$node->safe_psql('postgres', q{
+	CREATE ROLE often; GRANT USAGE ON SCHEMA unleash_tokens TO often;
+	DO $$
+	BEGIN
+		PERFORM unleash_tokens.set_guard_role('client', 'often');
+		FOR i IN 1 .. 64 LOOP
+			BEGIN
+				PERFORM unleash_tokens.guard(unleash_tokens.create_api_token('{"type": "client", "tokenName": "often", "rateLimit": {"limit": 1, "period": 86400}}') ->> 'secret');
+				RAISE EXCEPTION 'rolled back';
+			EXCEPTION WHEN OTHERS THEN
+			END;
+		END LOOP;
+		PERFORM unleash_tokens.drop_guard_role('client');
+	END $$});
+complains($node, 'rate_slots warning', 'no room to count');
+$node->safe_psql('postgres', 'SELECT unleash_tokens.stat_reset()');
+complains($node, '', '... until stat_reset()');
 
 # ---- An owner who may not see everything ----
 

@@ -74,6 +74,13 @@
 #define UT_JSON_LEX(text, len, encoding) makeJsonLexContextCstringLen(text, len, encoding, true)
 #endif
 
+/* 16 keeps what belongs to a setting in a memory context of its own. */
+#if PG_VERSION_NUM >= 160000
+#define ut_guc_malloc(size) guc_malloc(LOG, size)
+#else
+#define ut_guc_malloc(size) malloc(size)
+#endif
+
 /* 16 lets a membership be one without SET ROLE. */
 #if PG_VERSION_NUM >= 160000
 #define UT_MAY_SET_ROLE(member, role) member_can_set_role(member, role)

@@ -14,6 +14,8 @@
 
 #include "datatype/timestamp.h"
 
+#include "text/address.h"
+
 #define UT_VERIFIER_LEN 32		/* bytes of a SHA-256 digest */
 
 /* A time that is not set: no expiry, never seen. */
@@ -53,6 +55,27 @@ typedef struct UtMark
 	uint8		bytes[UT_MARK_LEN];
 } UtMark;
 
+#define UT_RATE_LIMIT_MAX 1000000
+#define UT_RATE_PERIOD_MAX 86400	/* seconds */
+#define UT_RATE_BURST_MAX 100000	/* with these the longest wait fits 64
+									 * bits of nanoseconds */
+
+/* How often a token may be used: burst times at once, limit times a period. */
+typedef struct UtRate
+{
+	int			limit;			/* 0: no bound; the others mean nothing then */
+	int			period;			/* seconds */
+	int			burst;
+} UtRate;
+
+/* Where a token may be used from.  Never "anywhere" by absence. */
+typedef struct UtSources
+{
+	bool		listed;			/* only from these networks; else anywhere */
+	int			count;
+	UtNetwork  *networks;		/* in the order they were asked for */
+} UtSources;
+
 typedef struct UtToken
 {
 	char	   *selector;		/* public name, unique */
@@ -72,6 +95,8 @@ typedef struct UtToken
 	TimestampTz old_until;		/* the old secret counts; UT_TIME_UNSET: as
 								 * long as the new one was not used */
 	UtMark		used;			/* by a validation */
+	UtRate		rate;			/* its own; none: that of its type */
+	UtSources	sources;
 } UtToken;
 
 /* A use of a token: whoever carries it knows of which database. */

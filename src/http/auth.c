@@ -62,7 +62,7 @@ ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
 	char		expiry[UT_DATETIME_LEN + 1] = NEVER;
 	int			count;
 
-	if (!ut_caller_identify(request->key, caller, problem) ||
+	if (!ut_caller_identify(&request->key, caller, &request->rate, problem) ||
 		!read_need(request->target, &need, problem) ||
 		!ut_caller_require(caller, &need, problem))
 		return false;

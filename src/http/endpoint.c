@@ -113,12 +113,12 @@ static bool
 update_token(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
 	UtActor		actor = ut_caller_token_actor(&request->caller);
-	TimestampTz expires_at;
+	UtUpdate	update;
 	UtToken		token;
 	bool		found;
 
-	return ut_request_update(request->body, &expires_at, problem) &&
-		ut_service_update(request->item, expires_at, &actor, &token, &found, problem);
+	return ut_request_update(request->body, &update, problem) &&
+		ut_service_update(request->item, &update, &actor, &token, &found, problem);
 }
 
 /* Likewise (A-delete-09). */

@@ -15,12 +15,13 @@
 
 #include "base/problem.h"
 #include "base/token.h"
+#include "rules/caller.h"
 
 typedef struct UtRequest
 {
 	const char *method;
 	const char *target;			/* path and query, as sent */
-	const char *key;			/* Authorization without "Bearer", or NULL */
+	UtKey		key;
 	const char *content_type;	/* or NULL */
 	const char *content_encoding;	/* or NULL */
 	bytea	   *bytes;			/* the body, or NULL */
@@ -30,6 +31,7 @@ typedef struct UtRequest
 	const char *project;		/* the same for {project} */
 	Jsonb	   *body;			/* for routes with UT_ROUTE_BODY */
 	UtToken		caller;			/* for routes without UT_ROUTE_OPEN */
+	UtRateState rate;			/* what to say of its limit, if it has one */
 } UtRequest;
 
 typedef struct UtReply

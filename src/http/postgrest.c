@@ -71,6 +71,25 @@ ut_postgrest_add_location(StringInfo headers, const char *list, const char *sele
 	ut_postgrest_add_header(headers, "Location", psprintf("%s%s", list, selector));
 }
 
+/* What is no list of headers is not ours to mend: PostgREST refuses it. */
+void
+ut_postgrest_append_headers(StringInfo headers)
+{
+	const char *before = ut_postgrest_get("response.headers");
+	size_t		len = before == NULL ? 0 : strlen(before);
+
+	while (len > 0 && (isspace((unsigned char) before[len - 1]) || before[len - 1] == ']'))
+	{
+		if (before[--len] == ']')
+			break;
+	}
+	if (before == NULL)
+		ut_postgrest_set("response.headers", psprintf("[%s]", headers->data));
+	else if (len > 0 && before[len] == ']')
+		ut_postgrest_set("response.headers", psprintf("%.*s%s%s]", (int) len, before,
+													  memchr(before, '{', len) == NULL ? "" : ",", headers->data));
+}
+
 void
 ut_postgrest_answer(int status, StringInfo headers)
 {

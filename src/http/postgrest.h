@@ -43,6 +43,9 @@ extern const char *ut_postgrest_challenge(const UtProblemKind *kind);
  */
 extern void ut_postgrest_add_location(StringInfo headers, const char *list, const char *selector);
 
+/* Add headers to those that somebody set before; the answer may be another's. */
+extern void ut_postgrest_append_headers(StringInfo headers);
+
 /* Set status and headers of the answer. */
 extern void ut_postgrest_answer(int status, StringInfo headers);
 

@@ -24,8 +24,10 @@
 #include "utils/varlena.h"
 
 #include "http/headers.h"
+#include "http/origin.h"
 #include "http/postgrest.h"
 #include "http/prerequest.h"
+#include "http/quota.h"
 #include "rules/guard.h"
 
 char	   *ut_guard_headers = NULL;
@@ -129,7 +131,7 @@ find_key(const UtHeaders *headers, List **names, const char **key, UtProblem *pr
 }
 
 static bool
-guard(UtProblem *problem)
+guard(UtRateState *rate, UtProblem *problem)
 {
 	List	   *names = read_names(ut_guard_headers);
 	UtHeaders  *headers = ut_headers_read(problem);
@@ -145,7 +147,7 @@ guard(UtProblem *problem)
 	if (is_identified(headers))
 		return ut_problem_set(problem, UT_PROBLEM_GUARD_JWT, NULL,
 							  "The JWT is in the header Authorization.");
-	return ut_guard_enter(key, strlen(key), problem);
+	return ut_guard_enter(key, strlen(key), ut_origin_of_guard(headers), rate, problem);
 }
 
 static void
@@ -171,8 +173,9 @@ raise_status(const UtProblemKind *kind, const UtProblem *problem)
 			 errhint("%s", kind->hint)));
 }
 
+/* A 503 would let PostgREST connect anew and read the schema again: it goes as 500. */
 static void
-raise_problem(const UtProblem *problem)
+raise_problem(const UtProblem *problem, const UtRateState *rate)
 {
 	const UtProblemKind *kind = ut_problem_kind(problem->id);
 	const char *version = ut_postgrest_get("application_name");
@@ -190,17 +193,25 @@ raise_problem(const UtProblem *problem)
 	add_member(&headers, "Cache-Control", "no-store");
 	if (kind->status == 401)
 		add_member(&headers, "WWW-Authenticate", ut_postgrest_challenge(kind));
+	ut_quota_add_headers(&headers, rate, kind->status == 429, add_member);
 	ereport(ERROR,
 			(errcode(MAKE_SQLSTATE('P', 'G', 'R', 'S', 'T')),
 			 errmsg_internal("%s}", body.data),
-			 errdetail_internal("{\"status\":%d,\"headers\":%s}}", kind->status, headers.data)));
+			 errdetail_internal("{\"status\":%d,\"headers\":%s}}", kind->status == 503 ? 500 : kind->status, headers.data)));
 }
 
 void
 ut_prerequest_guard(void)
 {
+	UtRateState rate = {0};
 	UtProblem	problem;
+	StringInfoData headers;
 
-	if (!guard(&problem))
-		raise_problem(&problem);
+	if (!guard(&rate, &problem))
+		raise_problem(&problem, &rate);
+	if (rate.rate.limit == 0)
+		return;
+	initStringInfo(&headers);
+	ut_quota_add_headers(&headers, &rate, false, ut_postgrest_add_header);
+	ut_postgrest_append_headers(&headers);
 }

@@ -21,8 +21,10 @@
 #include "base/encoding.h"
 #include "http/endpoint.h"
 #include "http/headers.h"
+#include "http/origin.h"
 #include "http/postgrest.h"
 #include "http/promise.h"
+#include "http/quota.h"
 #include "http/rest.h"
 #include "rules/answer.h"
 #include "rules/caller.h"
@@ -64,6 +66,7 @@ ut_rest_answer(bytea *body, bool only_read)
 	if (!read_request(&request, &problem) ||
 		!answer(&request, only_read, &reply, &problem))
 		refuse(&reply, &problem);
+	ut_quota_add_headers(&reply.headers, &request.rate, reply.status == 429, ut_postgrest_add_header);
 	return finish(&reply);
 }
 
@@ -79,7 +82,8 @@ read_request(UtRequest *request, UtProblem *problem)
 	ut_headers_blank(headers, list_make2("authorization", "x-original-uri"));
 	request->method = ut_headers_get(headers, "x-original-method");
 	request->target = ut_headers_get(headers, "x-original-uri");
-	request->key = ut_headers_get(headers, "authorization");
+	request->key.text = ut_headers_get(headers, "authorization");
+	request->key.address = ut_origin_of_request(headers);
 	request->content_type = ut_headers_get(headers, "x-original-content-type");
 	request->content_encoding = ut_headers_get(headers, "x-original-content-encoding");
 	if (request->method == NULL || request->target == NULL)
@@ -128,10 +132,10 @@ static bool
 check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem)
 {
 	if (path == NULL || !(path->flags & UT_ROUTE_SELF))
-		return ut_caller_require_admin(request->key, &request->caller, problem);
-	return ut_caller_identify(request->key, &request->caller, problem) &&
+		return ut_caller_require_admin(&request->key, &request->caller, &request->rate, problem);
+	return ut_caller_identify(&request->key, &request->caller, &request->rate, problem) &&
 		read_segment(&request->item, problem) &&
-		ut_rotation_permit(&request->caller, request->key, request->item, problem);
+		ut_rotation_permit(&request->caller, request->key.text, request->item, problem);
 }
 
 /*

@@ -15,6 +15,7 @@
 #include "utils/builtins.h"
 #include "utils/fmgrprotos.h"
 #include "utils/json.h"
+#include "utils/numeric.h"
 #include "utils/uuid.h"
 
 #include "rules/answer.h"
@@ -130,6 +131,33 @@ append_rotation(StringInfo out, const UtToken *token)
 	appendStringInfoChar(out, '}');
 }
 
+static void
+append_rate(StringInfo out, const UtRate *rate)
+{
+	if (rate->limit == 0)
+		return;
+	append_key(out, KEY("rateLimit"));
+	appendStringInfo(out, "{\"limit\":%d,\"period\":%d,\"burst\":%d}",
+					 rate->limit, rate->period, rate->burst);
+}
+
+static void
+append_sources(StringInfo out, const UtSources *sources)
+{
+	char		network[UT_NETWORK_SIZE];
+
+	if (!sources->listed)
+		return;
+	append_key(out, KEY("allowedIps"));
+	appendStringInfoChar(out, '[');
+	for (int i = 0; i < sources->count; i++)
+	{
+		ut_address_format_network(&sources->networks[i], network);
+		appendStringInfo(out, "%s\"%s\"", i > 0 ? "," : "", network);
+	}
+	appendStringInfoChar(out, ']');
+}
+
 void
 ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 {
@@ -145,6 +173,8 @@ ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 	append_time(out, KEY("expiresAt"), token->expires_at);
 	append_time(out, KEY("seenAt"), token->seen_at);
 	append_text(out, KEY("alias"), token->alias);
+	append_rate(out, &token->rate);
+	append_sources(out, &token->sources);
 	append_text(out, KEY("secret"), secret != NULL ? secret : token->selector);
 	appendStringInfoString(out, ",\"secure\":true");
 	if (token->rotatable)
@@ -201,6 +231,46 @@ push_time(JsonbParseState **state, const char *key, TimestampTz time)
 		ut_datetime_format(ut_clock_to_ms(time), shown);
 	}
 	push_text(state, key, shown);
+}
+
+static void
+push_number(JsonbParseState **state, const char *key, int number)
+{
+	JsonbValue	value = {.type = jbvNumeric};
+
+	push_string(state, WJB_KEY, key);
+	value.val.numeric = int64_to_numeric(number);
+	pushJsonbValue(state, WJB_VALUE, &value);
+}
+
+static void
+push_rate(JsonbParseState **state, const UtRate *rate)
+{
+	if (rate->limit == 0)
+		return;
+	push_string(state, WJB_KEY, "rateLimit");
+	pushJsonbValue(state, WJB_BEGIN_OBJECT, NULL);
+	push_number(state, "burst", rate->burst);
+	push_number(state, "limit", rate->limit);
+	push_number(state, "period", rate->period);
+	pushJsonbValue(state, WJB_END_OBJECT, NULL);
+}
+
+static void
+push_sources(JsonbParseState **state, const UtSources *sources)
+{
+	if (!sources->listed)
+		return;
+	push_string(state, WJB_KEY, "allowedIps");
+	pushJsonbValue(state, WJB_BEGIN_ARRAY, NULL);
+	for (int i = 0; i < sources->count; i++)
+	{
+		char	   *network = palloc(UT_NETWORK_SIZE);
+
+		ut_address_format_network(&sources->networks[i], network);
+		push_string(state, WJB_ELEM, network);
+	}
+	pushJsonbValue(state, WJB_END_ARRAY, NULL);
 }
 
 /*
@@ -261,12 +331,14 @@ push_token(JsonbParseState **state, const UtToken *token, const char *secret)
 	push_rotation(state, token);
 	push_time(state, "createdAt", token->created_at);
 	push_time(state, "expiresAt", token->expires_at);
+	push_rate(state, &token->rate);
 	if (token->rotatable)
 	{
 		push_string(state, WJB_KEY, "rotatable");
 		pushJsonbValue(state, WJB_VALUE, &yes);
 	}
 	push_text(state, "tokenName", token->name);
+	push_sources(state, &token->sources);
 	push_text(state, "environment", ut_scope_environment(token));
 	return pushJsonbValue(state, WJB_END_OBJECT, NULL);
 }

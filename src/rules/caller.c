@@ -16,28 +16,29 @@
 #include "base/scope.h"
 #include "rules/caller.h"
 #include "rules/field.h"
+#include "rules/limit.h"
 #include "rules/service.h"
 #include "store/store.h"
 
 bool
-ut_caller_identify(const char *key, UtToken *caller, UtProblem *problem)
+ut_caller_identify(const UtKey *key, UtToken *caller, UtRateState *rate, UtProblem *problem)
 {
-	if (key == NULL || *key == '\0')
+	if (key->text == NULL || *key->text == '\0')
 		return ut_problem_set(problem, UT_PROBLEM_KEY_MISSING, NULL,
 							  "The header Authorization is missing or empty.");
-	if (!ut_service_validate(key, strlen(key), caller))
+	if (!ut_service_validate_from(key->text, strlen(key->text), key->address, caller))
 		return ut_problem_set(problem, UT_PROBLEM_KEY_REFUSED, NULL,
 							  "The token in the header Authorization was refused.");
-	return true;
+	return ut_limit_take(caller, rate, problem);
 }
 
 bool
-ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem)
+ut_caller_require_admin(const UtKey *key, UtToken *caller, UtRateState *rate, UtProblem *problem)
 {
-	if (key == NULL || *key == '\0')
+	if (key->text == NULL || *key->text == '\0')
 		return ut_problem_set(problem, UT_PROBLEM_KEY_MISSING, NULL,
 							  "The header Authorization is missing or empty; it takes a token of type admin here.");
-	if (!ut_caller_identify(key, caller, problem))
+	if (!ut_caller_identify(key, caller, rate, problem))
 		return false;
 	if (caller->type != UT_TOKEN_ADMIN)
 		return ut_problem_set(problem, UT_PROBLEM_NOT_ADMIN, NULL,

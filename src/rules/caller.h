@@ -12,15 +12,23 @@
 
 #include "base/problem.h"
 #include "base/token.h"
+#include "usage/rate.h"
+
+/* What a request brings to say who asks. */
+typedef struct UtKey
+{
+	const char *text;			/* Authorization without "Bearer", or NULL */
+	const uint8 *address;		/* where it comes from; NULL: not known */
+} UtKey;
 
 /*
- * The token of a key as sent in Authorization (without "Bearer").  Problems:
- * no key, or a key that does not validate.
+ * The token of a key, and how often it may still be used.  Problems: no key, a
+ * key that does not validate, one that is used too often.
  */
-extern bool ut_caller_identify(const char *key, UtToken *caller, UtProblem *problem);
+extern bool ut_caller_identify(const UtKey *key, UtToken *caller, UtRateState *rate, UtProblem *problem);
 
 /* The same, and it must be of type admin. */
-extern bool ut_caller_require_admin(const char *key, UtToken *caller, UtProblem *problem);
+extern bool ut_caller_require_admin(const UtKey *key, UtToken *caller, UtRateState *rate, UtProblem *problem);
 
 #define UT_TYPE_BIT(type) ((uint32) 1 << (type))
 

@@ -25,6 +25,7 @@
 #include "base/scope.h"
 #include "rules/caller.h"
 #include "rules/guard.h"
+#include "rules/limit.h"
 #include "rules/role.h"
 #include "rules/service.h"
 #include "store/guard.h"
@@ -101,6 +102,7 @@ remember_identity(const UtToken *token)
 	identity->name = copy_text(token->name);
 	identity->environment = copy_text(token->environment);
 	identity->alias = NULL;
+	memset(&identity->sources, 0, sizeof(UtSources));
 	identity->scope.ids = palloc(Max(token->scope.count, 1) * sizeof(char *));
 	for (int i = 0; i < token->scope.count; i++)
 		identity->scope.ids[i] = copy_text(token->scope.ids[i]);
@@ -159,12 +161,14 @@ check_transaction(void)
 }
 
 bool
-ut_guard_enter(const char *secret, size_t len, UtProblem *problem)
+ut_guard_enter(const char *secret, size_t len, const uint8 *address,
+			   UtRateState *rate, UtProblem *problem)
 {
 	UtToken		token;
 
+	rate->rate.limit = 0;
 	check_transaction();
-	if (!ut_service_validate(secret, len, &token))
+	if (!ut_service_validate_from(secret, len, address, &token))
 		return ut_problem_set(problem, UT_PROBLEM_GUARD_REFUSED, NULL, "The token was refused.");
 	if (identity != NULL)
 	{
@@ -173,7 +177,7 @@ ut_guard_enter(const char *secret, size_t len, UtProblem *problem)
 		return ut_problem_set(problem, UT_PROBLEM_GUARD_OTHER, NULL,
 							  "The transaction runs for token %s.", identity->selector);
 	}
-	if (!enter_role(&token, problem))
+	if (!ut_limit_take(&token, rate, problem) || !enter_role(&token, problem))
 		return false;
 	remember_identity(&token);
 	return true;

@@ -174,6 +174,8 @@ read_element(JsonbValue *element, UtIncoming *incoming, double *bits)
 	token->environment = create.environment;
 	token->scope = create.scope;
 	token->expires_at = create.expires_at;
+	token->rate = create.rate;
+	token->sources = create.sources;
 	token->alias = ut_field_get_string(body, "alias");
 	/* a clock that is ahead makes no token younger, and none used tomorrow */
 	token->created_at = token->created_at == UT_TIME_UNSET ? now : Min(token->created_at, now);

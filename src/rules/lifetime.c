@@ -70,7 +70,7 @@ enforce_batch(char *after, bool dry_run, const UtActor *actor,
 		CHECK_FOR_INTERRUPTS();
 		changed.expires_at = latest;
 		if (!dry_run)
-			ut_service_set_expiry(&tokens[i], &changed, actor);
+			ut_service_change(&tokens[i], &changed, actor);
 		visitor(&tokens[i], latest, arg);
 		strlcpy(after, tokens[i].selector, UT_SELECTOR_LEN + 1);
 	}

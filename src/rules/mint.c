@@ -34,6 +34,8 @@ ut_mint_token(const UtCreate *create, UtToken *token)
 	token->rotatable = create->rotatable;
 	token->activate_by = token->old_until = UT_TIME_UNSET;
 	token->seen_at = UT_TIME_UNSET;
+	token->rate = create->rate;
+	token->sources = create->sources;
 }
 
 /* What stands before the selector: the scope and the environment. */

@@ -23,6 +23,7 @@
 #include "base/clock.h"
 #include "base/encoding.h"
 #include "rules/field.h"
+#include "rules/limit.h"
 #include "rules/request.h"
 
 #define DEFAULT_GRACE_SECONDS (24 * 60 * 60)
@@ -37,6 +38,7 @@
 static const char *check_name(const char *name);
 static bool read_environment(Jsonb *body, char **environment, UtProblem *problem);
 static bool read_expiry(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
+static bool read_limits(Jsonb *body, UtCreate *create, UtProblem *problem);
 static bool read_name(Jsonb *body, char **name, UtProblem *problem);
 static bool read_project(const JsonbValue *value, UtScope *scope, UtProblem *problem);
 static bool read_projects(const JsonbValue *value, UtScope *scope, UtProblem *problem);
@@ -79,6 +81,7 @@ ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
 		read_scope(body, &create->scope, problem) &&
 		read_expiry(body, &create->expires_at, problem) &&
 		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
+		read_limits(body, create, problem) &&
 		fit_environment(create, problem);
 }
 
@@ -100,17 +103,22 @@ ut_request_create_in(Jsonb *body, const char *project, UtCreate *create, UtProbl
 		read_environment(body, &create->environment, problem) &&
 		read_expiry(body, &create->expires_at, problem) &&
 		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
+		read_limits(body, create, problem) &&
 		fit_environment(create, problem);
 }
 
 bool
-ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem)
+ut_request_update(Jsonb *body, UtUpdate *update, UtProblem *problem)
 {
-	if (!ut_field_object(body, problem))
+	if (!ut_field_object(body, problem) ||
+		!read_expiry(body, &update->expires_at, problem) ||
+		!ut_limit_read_rate(body, &update->rate, &update->has_rate, problem) ||
+		!ut_limit_read_sources(body, &update->sources, &update->has_sources, problem))
 		return false;
-	if (ut_field_find(body, "expiresAt") == NULL)
-		return ut_field_missing(problem, "expiresAt", "/body/expiresAt");
-	return read_expiry(body, expires_at, problem);
+	update->has_expiry = ut_field_find(body, "expiresAt") != NULL;
+	/* the one that Unleash knows, and asks for */
+	return update->has_expiry || update->has_rate || update->has_sources ||
+		ut_field_missing(problem, "expiresAt", "/body/expiresAt");
 }
 
 /* Seconds as a JSON number without a fraction. */
@@ -390,6 +398,15 @@ read_projects(const JsonbValue *value, UtScope *scope, UtProblem *problem)
 	if (scope->all)
 		scope->count = 0;
 	return true;
+}
+
+static bool
+read_limits(Jsonb *body, UtCreate *create, UtProblem *problem)
+{
+	bool		given;
+
+	return ut_limit_read_rate(body, &create->rate, &given, problem) &&
+		ut_limit_read_sources(body, &create->sources, &given, problem);
 }
 
 static bool

@@ -28,10 +28,23 @@ typedef struct UtCreate
 	UtScope		scope;
 	TimestampTz expires_at;		/* UT_TIME_UNSET: never */
 	bool		rotatable;		/* may rotate itself */
+	UtRate		rate;
+	UtSources	sources;
 } UtCreate;
 
 /* Read the body of create by the rules of doc/reference.md, in their order. */
 extern bool ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem);
+
+/* What update asks for; what was not sent stays as it is. */
+typedef struct UtUpdate
+{
+	bool		has_expiry;
+	TimestampTz expires_at;
+	bool		has_rate;
+	UtRate		rate;
+	bool		has_sources;
+	UtSources	sources;
+} UtUpdate;
 
 /*
  * The same for a token of that project alone: projects in the body do not count,
@@ -41,10 +54,10 @@ extern bool ut_request_create_in(Jsonb *body, const char *project, UtCreate *cre
 								 UtProblem *problem);
 
 /*
- * Read the body of update: expiresAt, required; null clears the expiry.  Other
- * keys are ignored.
+ * Read the body of update: expiresAt, rateLimit and allowedIps, at least one of
+ * them; null takes away.  Other keys are ignored.
  */
-extern bool ut_request_update(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
+extern bool ut_request_update(Jsonb *body, UtUpdate *update, UtProblem *problem);
 
 /*
  * Read the body of /edge/validate: {"tokens": [...]}.  Elements that are no

@@ -22,6 +22,7 @@
 #include "base/scope.h"
 #include "rules/field.h"
 #include "rules/lifetime.h"
+#include "rules/limit.h"
 #include "rules/mint.h"
 #include "text/secret.h"
 #include "rules/service.h"
@@ -112,9 +113,12 @@ parse_secret(const char *secret, size_t len, Parsed *parsed)
 		ut_crypto_verifier(secret, len, parsed->verifier);
 }
 
-/* What becomes of a secret, given the token that was found, if any. */
+/*
+ * What becomes of a secret, given the token that was found, if any, and where
+ * the secret comes from, if that is known.
+ */
 static UtVerdict
-judge(const Parsed *parsed, bool found, UtToken *token)
+judge(const Parsed *parsed, bool found, UtToken *token, const uint8 *address)
 {
 	/* compared also when nothing was found, to take the same time */
 	if (!(ut_validity_accepts(token, parsed->verifier) & found))
@@ -123,11 +127,38 @@ judge(const Parsed *parsed, bool found, UtToken *token)
 		return UT_VERDICT_EXPIRED;
 	if (ut_scope_is_empty(&token->scope))
 		return UT_VERDICT_SCOPELESS;
+	if (!ut_limit_allows(&token->sources, address))
+		return UT_VERDICT_ELSEWHERE;
 	return UT_VERDICT_VALID;
+}
+
+/* The bearer hears what he would of a token that is not there; the operator more. */
+static void
+report_address(const UtToken *token, const uint8 *address)
+{
+	UtNetwork	network = {.bits = 8 * UT_ADDRESS_LEN};
+	char		shown[UT_NETWORK_SIZE] = "an unknown address";
+
+	if (address != NULL)
+	{
+		memcpy(network.bytes, address, UT_ADDRESS_LEN);
+		ut_address_format_network(&network, shown);
+	}
+	ereport(LOG_SERVER_ONLY,
+			(errcode(ERRCODE_INVALID_AUTHORIZATION_SPECIFICATION),
+			 errmsg("token %s was refused from %s", token->selector, shown),
+			 errdetail("Its allowedIps do not have that address."),
+			 errhidestmt(true), errhidecontext(true)));
 }
 
 bool
 ut_service_validate(const char *secret, size_t len, UtToken *token)
+{
+	return ut_service_validate_from(secret, len, NULL, token);
+}
+
+bool
+ut_service_validate_from(const char *secret, size_t len, const uint8 *address, UtToken *token)
 {
 	Parsed		parsed;
 	UtVerdict	verdict = UT_VERDICT_MALFORMED;
@@ -141,9 +172,11 @@ ut_service_validate(const char *secret, size_t len, UtToken *token)
 			found = ut_store_find_by_verifier(parsed.verifier, token);
 		else
 			found = ut_store_find(parsed.selector, token);
-		verdict = judge(&parsed, found, token);
+		verdict = judge(&parsed, found, token, address);
 	}
 	ut_usage_count(verdict, token);
+	if (verdict == UT_VERDICT_ELSEWHERE)
+		report_address(token, address);
 	return verdict == UT_VERDICT_VALID;
 }
 
@@ -182,7 +215,7 @@ ut_service_validate_all(char **secrets, int count, bool *valid, UtToken *tokens)
 		UtVerdict	verdict = UT_VERDICT_MALFORMED;
 
 		if (valid[i])
-			verdict = judge(&parsed[i], true, &tokens[i]);
+			verdict = judge(&parsed[i], true, &tokens[i], NULL);
 		else if (parsed[i].kind != UT_SECRET_REFUSED)
 			verdict = UT_VERDICT_UNKNOWN;
 		valid[i] = verdict == UT_VERDICT_VALID;
@@ -345,7 +378,7 @@ lock_referenced(const char *reference, const UtActor *actor, UtToken *token)
 }
 
 bool
-ut_service_update(const char *reference, TimestampTz expires_at,
+ut_service_update(const char *reference, const UtUpdate *update,
 				  const UtActor *actor, UtToken *token, bool *found, UtProblem *problem)
 {
 	UtToken		before;
@@ -354,17 +387,22 @@ ut_service_update(const char *reference, TimestampTz expires_at,
 	if (!*found)
 		return true;
 	*token = before;
-	token->expires_at = expires_at;
-	if (!ut_lifetime_apply(token, problem))
+	if (update->has_rate)
+		token->rate = update->rate;
+	if (update->has_sources)
+		token->sources = update->sources;
+	if (update->has_expiry)
+		token->expires_at = update->expires_at;
+	if (update->has_expiry && !ut_lifetime_apply(token, problem))
 		return false;
-	ut_service_set_expiry(&before, token, actor);
+	ut_service_change(&before, token, actor);
 	return true;
 }
 
 void
-ut_service_set_expiry(const UtToken *before, const UtToken *after, const UtActor *actor)
+ut_service_change(const UtToken *before, const UtToken *after, const UtActor *actor)
 {
-	ut_store_set_expiry(after->selector, after->expires_at);
+	ut_store_update(after);
 	ut_service_report("api-token-updated", before, after, actor);
 }
 

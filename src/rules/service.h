@@ -40,10 +40,18 @@ extern bool ut_service_lock_projects(const UtScope *scope, int *unknown, UtProbl
 
 /*
  * Which token is this the secret of?  False when there is none that may be
- * used now: unknown, mistyped, expired, deleted, or without a project left.
+ * used now: unknown, mistyped, expired, deleted, without a project left, or one
+ * that may be used from some addresses only, since none is known here.
  * Sees what is committed, whatever the isolation level, and writes nothing.
  */
 extern bool ut_service_validate(const char *secret, size_t len, UtToken *token);
+
+/*
+ * The same for a secret that comes from an address, NULL when it is not known:
+ * also false when the token must not be used from there.
+ */
+extern bool ut_service_validate_from(const char *secret, size_t len, const uint8 *address,
+									 UtToken *token);
 
 /*
  * The same for many at once: valid[i] tells whether tokens[i] is the token of
@@ -71,11 +79,11 @@ extern bool ut_service_list_jsonb(const UtSelection *wanted, Jsonb **list, UtPro
 extern bool ut_service_has_project(const char *project, const UtActor *actor, UtProblem *problem);
 
 /*
- * Change the expiry of the token that reference (a selector or a full secret)
- * names, or delete it.  Where there is none that the actor manages, nothing is done: *found, or what
+ * Change the token that reference (a selector or a full secret) names, or
+ * delete it.  Where there is none that the actor manages, nothing is done: *found, or what
  * delete returns, is false.  Refused: an expiry later than max_lifetime allows.
  */
-extern bool ut_service_update(const char *reference, TimestampTz expires_at,
+extern bool ut_service_update(const char *reference, const UtUpdate *update,
 							  const UtActor *actor, UtToken *token, bool *found,
 							  UtProblem *problem);
 extern bool ut_service_delete(const char *reference, const UtActor *actor);
@@ -84,9 +92,9 @@ extern bool ut_service_delete(const char *reference, const UtActor *actor);
 extern bool ut_service_delete_in(const char *project, const char *reference,
 								 const UtActor *actor, UtProblem *problem);
 
-/* Give a token that is locked the expiry of the changed one, with an event. */
-extern void ut_service_set_expiry(const UtToken *before, const UtToken *after,
-								  const UtActor *actor);
+/* Make a token that is locked what the changed one is, with an event. */
+extern void ut_service_change(const UtToken *before, const UtToken *after,
+							  const UtActor *actor);
 
 /* Delete a token that is locked, with its event. */
 extern void ut_service_remove(const UtToken *token, const UtActor *actor);

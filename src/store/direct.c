@@ -52,7 +52,7 @@
 #include "store/trust.h"
 #include "store/version.h"
 
-#define MAX_COLUMNS 13
+#define MAX_COLUMNS 21
 #define ENVIRONMENT_NAME 1
 
 /* The columns that rows are given for; others may stand behind them. */
@@ -64,9 +64,11 @@ typedef struct Shape
 } Shape;
 
 static const Shape shapes[UT_DIRECT_TABLES] = {
-	[UT_DIRECT_TOKEN] = {"api_token", 13,
+	[UT_DIRECT_TOKEN] = {"api_token", 21,
 		{TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID}},
+			TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID,
+			BYTEAOID, TIMESTAMPTZOID, INTERVALOID, TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID,
+	CIDRARRAYOID}},
 	[UT_DIRECT_PROJECT] = {"api_token_project", 3, {TEXTOID, TEXTOID, INT4OID}},
 	[UT_DIRECT_EVENT] = {"api_token_event", 9,
 		{INT8OID, TIMESTAMPTZOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID, TEXTOID,

@@ -90,6 +90,31 @@ get_alias(const UtIncoming *incoming)
 	return optional_text(incoming->token.alias);
 }
 
+/* A number of what bounds the use of a token is never 0: that is NULL. */
+static Datum
+get_rate_limit(const UtIncoming *incoming)
+{
+	return Int32GetDatum(incoming->token.rate.limit);
+}
+
+static Datum
+get_rate_period(const UtIncoming *incoming)
+{
+	return Int32GetDatum(incoming->token.rate.limit == 0 ? 0 : incoming->token.rate.period);
+}
+
+static Datum
+get_rate_burst(const UtIncoming *incoming)
+{
+	return Int32GetDatum(incoming->token.rate.limit == 0 ? 0 : incoming->token.rate.burst);
+}
+
+static Datum
+get_allowed_ips(const UtIncoming *incoming)
+{
+	return optional_text(ut_row_format_sources(&incoming->token.sources));
+}
+
 /* The tokens that may come in (inserted false) or have come in (true). */
 static bool
 is_chosen(const UtIncoming *incoming, bool inserted)
@@ -108,7 +133,7 @@ make_column(const UtIncoming *incoming, int count, bool inserted, Column column,
 		if (is_chosen(&incoming[i], inserted))
 			values[chosen++] = column(&incoming[i]);
 	}
-	return ut_row_array(values, chosen, type, type == TEXTOID || type == BYTEAOID);
+	return ut_row_array(values, chosen, type, type == TEXTOID || type == BYTEAOID || type == INT4OID);
 }
 
 /* A time may be unset, and zero is one that is set. */
@@ -253,7 +278,7 @@ mark_taken(UtIncoming *incoming, int count)
 static void
 insert_tokens(UtIncoming *incoming, int count, const UtActor *actor)
 {
-	Datum		values[12] = {
+	Datum		values[16] = {
 		make_column(incoming, count, false, get_selector, TEXTOID),
 		make_column(incoming, count, false, get_verifier, BYTEAOID),
 		make_column(incoming, count, false, get_name, TEXTOID),
@@ -265,6 +290,10 @@ insert_tokens(UtIncoming *incoming, int count, const UtActor *actor)
 		make_times(incoming, count, false),
 		make_times(incoming, count, true),
 		make_column(incoming, count, false, get_alias, TEXTOID),
+		make_column(incoming, count, false, get_rate_limit, INT4OID),
+		make_column(incoming, count, false, get_rate_period, INT4OID),
+		make_column(incoming, count, false, get_rate_burst, INT4OID),
+		make_column(incoming, count, false, get_allowed_ips, TEXTOID),
 		CStringGetTextDatum(actor->name)
 	};
 	uint64		inserted = ut_store_run(UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
@@ -336,7 +365,7 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 void
 ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
 {
-	Datum		values[10] = {
+	Datum		values[14] = {
 		make_column(incoming, count, false, get_selector, TEXTOID),
 		make_column(incoming, count, false, get_verifier, BYTEAOID),
 		make_column(incoming, count, false, get_name, TEXTOID),
@@ -346,6 +375,10 @@ ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtAc
 		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
 		make_times(incoming, count, false),
 		make_column(incoming, count, false, get_rotatable, BOOLOID),
+		make_column(incoming, count, false, get_rate_limit, INT4OID),
+		make_column(incoming, count, false, get_rate_period, INT4OID),
+		make_column(incoming, count, false, get_rate_burst, INT4OID),
+		make_column(incoming, count, false, get_allowed_ips, TEXTOID),
 		CStringGetTextDatum(actor->name)
 	};
 

@@ -23,13 +23,13 @@
 #include "store/trust.h"
 #include "store/version.h"
 
-#define MAX_ARGS 13
+#define MAX_ARGS 21
 
 /* As enum UtTokenColumn has them; what a token reaches is read by read.c. */
 #define TOKEN_COLUMNS \
 	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
 	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, t.created_by, t.rotatable, " \
-	"t.next_verifier, t.activate_by, t.grace, t.old_until "
+	"t.next_verifier, t.activate_by, t.grace, t.old_until, t.rate_limit, t.rate_period, t.rate_burst, t.allowed_ips "
 
 /* Does a note say that the new secret of a rotation was used, which the row does not know yet? */
 #define ACTIVATES \
@@ -75,10 +75,13 @@ static const Statement statements[UT_PLANS] = {
 	/* where direct.c leaves it to a statement; the columns in their order */
 	[UT_PLAN_INSERT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by, rotatable) "
-		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) ON CONFLICT (selector) DO NOTHING",
-		13, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, TIMESTAMPTZOID,
-	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID}, true},
+		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by, rotatable, "
+		"next_verifier, activate_by, grace, old_until, rate_limit, rate_period, rate_burst, allowed_ips) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) "
+		"ON CONFLICT (selector) DO NOTHING",
+		21, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, TIMESTAMPTZOID,
+			TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID, BOOLOID, BYTEAOID, TIMESTAMPTZOID,
+	INTERVALOID, TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, CIDRARRAYOID}, true},
 	[UT_PLAN_INSERT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT $1, u.id, u.ord FROM unnest($2) WITH ORDINALITY AS u (id, ord)",
@@ -112,9 +115,10 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_LOCK] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},
-	[UT_PLAN_UPDATE_EXPIRY] = {
-		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
-	2, {TEXTOID, TIMESTAMPTZOID}, true},
+	[UT_PLAN_UPDATE] = {
+		"UPDATE unleash_tokens.api_token SET expires_at = $2, "
+		"rate_limit = $3, rate_period = $4, rate_burst = $5, allowed_ips = $6 WHERE selector = $1",
+	6, {TEXTOID, TIMESTAMPTZOID, INT4OID, INT4OID, INT4OID, CIDRARRAYOID}, true},
 	/* what the rotation before has left behind is moved first */
 	[UT_PLAN_UPDATE_ROTATION] = {
 		"UPDATE unleash_tokens.api_token AS t SET "
@@ -151,22 +155,33 @@ static const Statement statements[UT_PLANS] = {
 	1, {TEXTARRAYOID}},
 	[UT_PLAN_INSERT_MANY] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, created_at, expires_at, rotatable, created_by) "
-		"SELECT u.*, $10 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9) AS u",
-		10, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-	BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, TEXTOID}, true},
+		"all_projects, created_at, expires_at, rotatable, rate_limit, rate_period, rate_burst, allowed_ips, created_by) "
+		"SELECT u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.created_at, "
+		"u.expires_at, u.rotatable, u.rate_limit, u.rate_period, u.rate_burst, u.allowed_ips::cidr[], $14 "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS u (selector, verifier, token_name, "
+		"type, environment, all_projects, created_at, expires_at, rotatable, rate_limit, rate_period, rate_burst, "
+		"allowed_ips)",
+		14, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+			BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID,
+	INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTOID}, true},
 	/* a unique index that is not valid keeps nothing out */
 	[UT_PLAN_IMPORT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "
-		"SELECT u.*, $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) AS u (selector, verifier, "
-		"token_name, type, environment, all_projects, by_verifier, created_at, expires_at, seen_at, alias) "
+		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, rate_limit, rate_period, rate_burst, "
+		"allowed_ips, created_by) "
+		"SELECT u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.by_verifier, "
+		"u.created_at, u.expires_at, u.seen_at, u.alias, u.rate_limit, u.rate_period, u.rate_burst, "
+		"u.allowed_ips::cidr[], $16 "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS u (selector, verifier, "
+		"token_name, type, environment, all_projects, by_verifier, created_at, expires_at, seen_at, alias, "
+		"rate_limit, rate_period, rate_burst, allowed_ips) "
 		"WHERE NOT (u.by_verifier AND EXISTS (SELECT FROM unleash_tokens.api_token AS t "
 		"WHERE t.by_verifier AND t.verifier = u.verifier)) "
 		"ON CONFLICT DO NOTHING RETURNING selector",
-		12, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+		16, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-	TIMESTAMPTZARRAYOID, TEXTARRAYOID, TEXTOID}, true},
+			TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+	TEXTARRAYOID, TEXTOID}, true},
 	[UT_PLAN_IMPORT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT * FROM unnest($1, $2, $3)",

@@ -9,9 +9,13 @@
  */
 #include "postgres.h"
 
+#include <sys/socket.h>
+
 #include "catalog/pg_type.h"
+#include "lib/stringinfo.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/inet.h"
 #include "utils/lsyscache.h"
 #include "utils/timestamp.h"
 
@@ -142,6 +146,78 @@ ut_row_read_marks(ArrayType *array, int *count)
 	return marks;
 }
 
+/* A bound of a rate; what a dropped constraint let in must not make it wider. */
+static int
+get_bound(const Datum *values, const bool *nulls, UtTokenColumn column, int most)
+{
+	return nulls[column - 1] ? 1 : Min(Max(DatumGetInt32(values[column - 1]), 1), most);
+}
+
+static UtRate
+get_rate(const Datum *values, const bool *nulls)
+{
+	UtRate		rate = {0};
+
+	if (nulls[UT_COLUMN_RATE_LIMIT - 1])
+		return rate;
+	rate.limit = get_bound(values, nulls, UT_COLUMN_RATE_LIMIT, UT_RATE_LIMIT_MAX);
+	rate.period = get_bound(values, nulls, UT_COLUMN_RATE_PERIOD, UT_RATE_PERIOD_MAX);
+	rate.burst = get_bound(values, nulls, UT_COLUMN_RATE_BURST, UT_RATE_BURST_MAX);
+	return rate;
+}
+
+/* An array of cidr; one that holds nothing is a list all the same. */
+static UtSources
+read_sources(ArrayType *array)
+{
+	UtSources	sources = {.listed = true};
+	Datum	   *values;
+	bool	   *nulls;
+	int			count;
+
+	deconstruct_array(array, CIDROID, -1, false, TYPALIGN_INT, &values, &nulls, &count);
+	sources.networks = palloc0(Max(count, 1) * sizeof(UtNetwork));
+	for (int i = 0; i < count; i++)
+	{
+		UtNetwork  *network = &sources.networks[sources.count];
+		inet	   *value;
+
+		if (nulls[i])
+			continue;
+		value = DatumGetInetPP(values[i]);
+		network->bits = ip_bits(value);
+		if (ip_family(value) == PGSQL_AF_INET)
+		{
+			network->bits += UT_ADDRESS_V4_BITS;
+			network->bytes[10] = network->bytes[11] = 0xFF;
+			memcpy(network->bytes + 12, ip_addr(value), 4);
+		}
+		else
+			memcpy(network->bytes, ip_addr(value), UT_ADDRESS_LEN);
+		sources.count++;
+	}
+	return sources;
+}
+
+char *
+ut_row_format_sources(const UtSources *sources)
+{
+	StringInfoData text;
+	char		network[UT_NETWORK_SIZE];
+
+	if (!sources->listed)
+		return NULL;
+	initStringInfo(&text);
+	appendStringInfoChar(&text, '{');
+	for (int i = 0; i < sources->count; i++)
+	{
+		ut_address_format_network(&sources->networks[i], network);
+		appendStringInfo(&text, "%s%s", i == 0 ? "" : ",", network);
+	}
+	appendStringInfoChar(&text, '}');
+	return text.data;
+}
+
 char	  **
 ut_row_read_texts(ArrayType *array, int *count)
 {
@@ -235,7 +311,7 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	Datum	   *values = row->tts_values;
 	bool	   *nulls = row->tts_isnull;
 
-	slot_getsomeattrs(row, UT_COLUMN_OLD_UNTIL);
+	slot_getsomeattrs(row, UT_COLUMN_ALLOWED_IPS);
 	memset(&token->scope, 0, sizeof(UtScope));
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
 	read_digest(values[UT_COLUMN_VERIFIER - 1], token->verifier);
@@ -249,4 +325,8 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
 	token->rotatable = DatumGetBool(values[UT_COLUMN_ROTATABLE - 1]);
 	read_rotation(values, nulls, token);
+	token->rate = get_rate(values, nulls);
+	memset(&token->sources, 0, sizeof(UtSources));
+	if (!nulls[UT_COLUMN_ALLOWED_IPS - 1])
+		token->sources = read_sources(DatumGetArrayTypeP(values[UT_COLUMN_ALLOWED_IPS - 1]));
 }

@@ -37,6 +37,10 @@ typedef enum UtTokenColumn
 	UT_COLUMN_ACTIVATE_BY,
 	UT_COLUMN_GRACE,			/* passed over */
 	UT_COLUMN_OLD_UNTIL,
+	UT_COLUMN_RATE_LIMIT,
+	UT_COLUMN_RATE_PERIOD,
+	UT_COLUMN_RATE_BURST,
+	UT_COLUMN_ALLOWED_IPS,
 	UT_COLUMN_ORD
 } UtTokenColumn;
 
@@ -53,6 +57,9 @@ extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
 /* The marks of notes as an array of bytea, and back; NULL or another length is no mark. */
 extern Datum ut_row_mark_array(const UtNote *notes, int count);
 extern UtMark *ut_row_read_marks(ArrayType *array, int *count);
+
+/* The networks as the text of a cidr array; NULL when there is no list. */
+extern char *ut_row_format_sources(const UtSources *sources);
 
 /* A text array as C strings; a NULL element becomes NULL. */
 extern char **ut_row_read_texts(ArrayType *array, int *count);

@@ -17,6 +17,7 @@
 #include "storage/lmgr.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
+#include "utils/fmgroids.h"
 #include "utils/memutils.h"
 
 #include "base/compat.h"
@@ -122,7 +123,7 @@ ut_store_is_below(int limit)
 }
 
 /* Columns of api_token up to the last one that a new token says. */
-#define TOKEN_COLUMNS UT_COLUMN_ROTATABLE
+#define TOKEN_COLUMNS UT_COLUMN_ALLOWED_IPS
 
 /* Columns of api_token_event; the first two, id and at, have defaults. */
 #define EVENT_COLUMNS 9
@@ -134,6 +135,21 @@ typedef struct Row
 	Datum		values[TOKEN_COLUMNS];
 	char		nulls[TOKEN_COLUMNS];
 } Row;
+
+/* The four columns of what bounds the use of a token. */
+static void
+set_limits(const UtToken *token, Datum *values, char *nulls)
+{
+	char	   *sources = ut_row_format_sources(&token->sources);
+
+	values[0] = Int32GetDatum(token->rate.limit);
+	values[1] = Int32GetDatum(token->rate.period);
+	values[2] = Int32GetDatum(token->rate.burst);
+	memset(nulls, token->rate.limit == 0 ? 'n' : ' ', 3);
+	nulls[3] = sources == NULL ? 'n' : ' ';
+	if (sources != NULL)
+		values[3] = OidInputFunctionCall(F_ARRAY_IN, sources, CIDROID, -1);
+}
 
 static void
 fill_token(Row *row, const UtToken *token, const UtActor *actor)
@@ -152,6 +168,9 @@ fill_token(Row *row, const UtToken *token, const UtActor *actor)
 	row->values[10] = ut_row_text(token->alias, &row->nulls[10]);
 	row->values[11] = CStringGetTextDatum(actor->name);
 	row->values[12] = BoolGetDatum(token->rotatable);
+	/* no rotation yet */
+	memset(&row->nulls[13], 'n', 4);
+	set_limits(token, &row->values[17], &row->nulls[17]);
 }
 
 static void
@@ -265,14 +284,15 @@ ut_store_lock(const char *selector, UtToken *token)
 }
 
 void
-ut_store_set_expiry(const char *selector, TimestampTz expires_at)
+ut_store_update(const UtToken *token)
 {
-	Datum		values[2] = {CStringGetTextDatum(selector)};
-	char		nulls[] = "  ";
+	Datum		values[6] = {CStringGetTextDatum(token->selector)};
+	char		nulls[] = "      ";
 
-	values[1] = ut_row_time(expires_at, &nulls[1]);
+	values[1] = ut_row_time(token->expires_at, &nulls[1]);
+	set_limits(token, &values[2], &nulls[2]);
 	ut_store_open();
-	ut_store_expect(ut_store_run(UT_PLAN_UPDATE_EXPIRY, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_expect(ut_store_run(UT_PLAN_UPDATE, values, nulls, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 

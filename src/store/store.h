@@ -88,8 +88,8 @@ extern void ut_store_visit_projects(char **projects, int count, bool keep,
  */
 extern bool ut_store_lock(const char *selector, UtToken *token);
 
-/* Change or delete a token that is locked. */
-extern void ut_store_set_expiry(const char *selector, TimestampTz expires_at);
+/* Write what can be changed of a token that is locked, or delete it. */
+extern void ut_store_update(const UtToken *token);
 extern void ut_store_delete(const char *selector);
 
 /*

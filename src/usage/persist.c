@@ -30,6 +30,7 @@
 
 #include "usage/memory.h"
 #include "usage/persist.h"
+#include "usage/rate.h"
 
 #define FILE_NAME PGSTAT_STAT_PERMANENT_DIRECTORY "/unleash_tokens.notes"
 
@@ -65,6 +66,7 @@ request_memory(void)
 	if (previous_request_hook)
 		previous_request_hook();
 	RequestAddinShmemSpace(ut_memory_size());
+	RequestAddinShmemSpace(ut_rate_size());
 }
 
 static void
@@ -78,6 +80,7 @@ start_memory(void)
 	ut_memory = ShmemInitStruct("unleash_tokens", ut_memory_size(), &found);
 	if (!found)
 		ut_memory_clear();
+	ut_rate_start();
 	LWLockRelease(AddinShmemInitLock);
 	if (IsUnderPostmaster)
 		return;

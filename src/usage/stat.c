@@ -19,6 +19,7 @@
 
 #include "base/encoding.h"
 #include "usage/memory.h"
+#include "usage/rate.h"
 #include "usage/stat.h"
 
 /* Each byte that is not ASCII as \xHH: for a text of an encoding that is not known. */
@@ -89,6 +90,7 @@ ut_stat_read(UtUsageStat *stat)
 		return false;
 	for (int i = 0; i < UT_VERDICTS; i++)
 		stat->verdicts[i] = pg_atomic_read_u64(&ut_memory->verdicts[i]);
+	ut_rate_read_counters(&stat->rate_refused, &stat->rate_uncounted);
 	stat->held = ut_memory_held();
 	stat->dropped = pg_atomic_read_u64(&ut_memory->dropped);
 	stat->flushes = pg_atomic_read_u64(&ut_memory->flushes);
@@ -111,6 +113,7 @@ ut_stat_reset(void)
 		return;
 	for (int i = 0; i < UT_VERDICTS; i++)
 		pg_atomic_write_u64(&ut_memory->verdicts[i], 0);
+	ut_rate_reset_counters();
 	pg_atomic_write_u64(&ut_memory->dropped, 0);
 	pg_atomic_write_u64(&ut_memory->flushes, 0);
 	SpinLockAcquire(&ut_memory->mutex);

@@ -16,6 +16,8 @@
 typedef struct UtUsageStat
 {
 	uint64		verdicts[UT_VERDICTS];
+	uint64		rate_refused;	/* uses beyond a limit */
+	uint64		rate_uncounted; /* uses refused since there was no room */
 	uint64		held;			/* notes in shared memory now */
 	uint64		dropped;		/* notes lost to a full bucket, or of a table
 								 * or database that is gone */

@@ -24,10 +24,11 @@ typedef enum UtVerdict
 	UT_VERDICT_MALFORMED,		/* by its text alone */
 	UT_VERDICT_UNKNOWN,			/* no such token, or another key */
 	UT_VERDICT_EXPIRED,
-	UT_VERDICT_SCOPELESS		/* no project left */
+	UT_VERDICT_SCOPELESS,		/* no project left */
+	UT_VERDICT_ELSEWHERE		/* not from that address */
 } UtVerdict;
 
-#define UT_VERDICTS (UT_VERDICT_SCOPELESS + 1)
+#define UT_VERDICTS (UT_VERDICT_ELSEWHERE + 1)
 
 /* Setting: how many notes there is room for. */
 extern int	ut_usage_slots;

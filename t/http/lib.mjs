@@ -218,10 +218,10 @@ function takeChunks(answer, bytes) {
 }
 
 // Sends bytes (or several pieces, each after the one before has left) over one connection and reads as many answers as
-// methods are given.  at: a base URL or the path of a unix socket.
+// methods are given.  at: a base URL, the path of a unix socket, or what net.connect() takes.
 export function exchange(pieces, methods, at = env.BASE_URL, timeout = 30000) {
 	return new Promise((resolve, reject) => {
-		const socket = net.connect(at.startsWith('/') ? at : { host: new URL(at).hostname, port: new URL(at).port });
+		const socket = net.connect(typeof at === 'object' || at.startsWith('/') ? at : { host: new URL(at).hostname, port: new URL(at).port });
 		const wanted = [...methods], answers = [];
 		let received = Buffer.alloc(0);
 		const fail = (why) => {

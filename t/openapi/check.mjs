@@ -19,7 +19,7 @@ export const METHODS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'option
 const TRANSPORT = new Set(['server', 'date', 'connection', 'keep-alive', 'transfer-encoding', 'content-length',
 	'content-type', 'content-encoding', 'vary', 'accept-ranges']);
 // A path that the document does not name is refused by these.
-const ELSEWHERE = { 400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 405: 'MethodNotAllowed', 413: 'TooLarge', 503: 'Unavailable' };
+const ELSEWHERE = { 400: 'BadRequest', 401: 'Unauthorized', 403: 'Forbidden', 405: 'MethodNotAllowed', 413: 'TooLarge', 429: 'TooManyRequests', 503: 'Unavailable' };
 
 const ajv = new Ajv2020({ strict: true, strictTypes: false, strictRequired: false, allErrors: true });
 addFormats(ajv);

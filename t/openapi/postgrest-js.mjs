@@ -56,8 +56,9 @@ try {
 	});
 	await test('the view has its columns, and none that could hold a secret', async () => {
 		const [row] = await good(own().limit(1));
-		assert.deepEqual(Object.keys(row).sort(), ['alias', 'all_projects', 'by_verifier', 'created_at', 'created_by', 'environment', 'expires_at',
-			'projects', 'seen_at', 'selector', 'token_name', 'type']);
+		assert.deepEqual(Object.keys(row).sort(), ['activate_by', 'alias', 'all_projects', 'allowed_ips', 'by_verifier', 'created_at', 'created_by',
+			'environment', 'expires_at', 'old_until', 'projects', 'rate_burst', 'rate_limit', 'rate_period',
+			'rotatable', 'rotation', 'seen_at', 'selector', 'token_name', 'type']);
 		assert.equal(row.created_by, 'unleash_tokens_admin');
 	});
 	await test('it filters by type, project, expiry and name', async () => {

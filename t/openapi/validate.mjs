@@ -220,6 +220,7 @@ const provoke = {
 	401: () => ({ without: ['Authorization'] }),
 	403: ({ template }, client) => (template === '/auth' ? { target: '/auth?type=frontend' } : { headers: { Authorization: client } }),
 	412: () => ({ headers: { 'If-Match': '"another"' } }),
+	429: (_, client, often) => ({ headers: { Authorization: often } }),
 	413: ({ template }) => ({ body: 'x'.repeat(template === '/edge/validate' ? 1048577 : 102401) }),
 	415: () => ({ headers: { 'Content-Type': 'text/plain' } }),
 	304: () => ({ headers: { 'If-None-Match': '*' } }),
@@ -231,17 +232,19 @@ async function prepare(one, changes = {}) {
 }
 
 async function testStatuses(withoutDatabase) {
-	const { secret: client } = await create({ type: 'client', expiresAt: '2999-01-01T00:00:00Z' });
+	const { secret: client } = await create({ type: 'client', expiresAt: '2999-01-01T00:00:00Z', rateLimit: { limit: 1000000, period: 1 }, allowedIps: ['127.0.0.0/8'] });
+	const { secret: often } = await create({ type: 'admin', rateLimit: { limit: 1, period: 86400 } });
+	await ask(204, 'GET', '/auth', { Authorization: often });
 	for (const one of operations()) {
 		for (const status of Object.keys(one.operation.responses).map(Number)) {
 			await test(`${one.name} answers ${status}`, async () => {
 				const base = status === 503 ? withoutDatabase : env.BASE_URL;
-				await ask(status, ...request(one, await prepare(one, await provoke[status]?.(one, client))), base);
+				await ask(status, ...request(one, await prepare(one, await provoke[status]?.(one, client, often))), base);
 			});
 		}
 		await test(`${one.name} answers nothing that is not documented`, async () => {
 			for (const changes of Object.values(provoke)) {
-				const [method, target, headers, body] = request(one, await prepare(one, await changes(one, client)));
+				const [method, target, headers, body] = request(one, await prepare(one, await changes(one, client, often)));
 				const answer = await send(env.BASE_URL, method, target, headers, body);
 				checkAnswer(method, target, answer.status, answer.headers, answer.body);
 			}
@@ -280,7 +283,8 @@ async function testValues() {
 	const bad = [
 		['POST', TOKENS, '{'], ['POST', TOKENS, '[]'], ['POST', TOKENS, '{"type":"robot","tokenName":"x"}'], ['POST', TOKENS, '{"type":"client","tokenName":5}'],
 		['POST', TOKENS, '{"type":"client","tokenName":"x","projects":["no such project"]}'], ['POST', TOKENS, '{"type":"client","tokenName":"x","projects":[5]}'],
-		['PUT', `${TOKENS}/x`, '{}'], ['PUT', `${TOKENS}/x`, '{"expiresAt":"tomorrow"}'],
+		['PUT', `${TOKENS}/x`, '{}'], ['POST', TOKENS, '{"type":"client","tokenName":"x","rateLimit":{"limit":0,"period":1}}'],
+		['POST', TOKENS, '{"type":"client","tokenName":"x","allowedIps":["10.0.0.1/8"]}'], ['PUT', `${TOKENS}/x`, '{"expiresAt":"tomorrow"}'],
 		['POST', '/edge/validate', '{"tokens":[[]]}'], ['POST', '/edge/validate', '{"tokens":"x"}'],
 		['GET', '/auth?type=robot'], ['GET', `${TOKENS}/%zz`], ['GET', `${TOKENS}/%ff`], ['DELETE', `${TOKENS}/%00`]];
 	await test(`${bad.length} bad requests are refused in the documented form`, async () => {
