@@ -309,8 +309,53 @@ static const Statement statements[UT_PLANS] = {
 	1, {JSONBOID}},
 };
 
-/* Plans live as long as the session; the server plans anew what DDL makes stale. */
+/*
+ * Plans live as long as the session, but for those that were made for tables of
+ * version 1.0; the server plans anew what DDL makes stale.
+ */
 static SPIPlanPtr plans[UT_PLANS];
+static bool for_first[UT_PLANS];
+
+/* What the tokens of version 1.0 lack, as it is where nothing was said. */
+#define FIRST_TOKENS \
+	"(SELECT a.*, false AS rotatable, NULL::bytea AS next_verifier, NULL::timestamptz AS activate_by, " \
+	"NULL::interval AS grace, NULL::timestamptz AS old_until, NULL::int4 AS rate_limit, NULL::int4 AS rate_period, " \
+	"NULL::int4 AS rate_burst, NULL::cidr[] AS allowed_ips FROM unleash_tokens.api_token AS a) AS t"
+
+/* Leave out what stands from there to the next of these. */
+static void
+cut(char *sql, const char *from, const char *to)
+{
+	char	   *start = strstr(sql, from);
+	char	   *end = start == NULL ? NULL : strstr(start, to);
+
+	if (end != NULL)
+		memmove(start, end, strlen(end) + 1);
+}
+
+/* The same for tables of version 1.0, which a library serves until ALTER EXTENSION UPDATE. */
+static const char *
+compose_first(UtPlan plan)
+{
+	static const char tokens[] = "unleash_tokens.api_token AS t";
+	char	   *sql = pstrdup(statements[plan].sql);
+	char	   *place = strncmp(sql, "SELECT ", 7) == 0 ? strstr(sql, tokens) : NULL;
+
+	if (plan == UT_PLAN_INSERT)
+	{
+		cut(sql, ", rotatable", ")");
+		cut(sql, ", $13", ")");
+	}
+	else if (plan == UT_PLAN_IMPORT)
+	{
+		cut(sql, ", rate_limit", ", created_by");
+		cut(sql, ", u.rate_limit", ", $16");
+	}
+	else if (plan == UT_PLAN_UPDATE)
+		cut(sql, ", rate_limit", " WHERE");
+	return place == NULL ? sql :
+		psprintf("%.*s%s%s", (int) (place - sql), sql, FIRST_TOKENS, place + strlen(tokens));
+}
 
 static SPIPlanPtr get_plan(UtPlan plan);
 
@@ -449,15 +494,19 @@ get_plan(UtPlan plan)
 {
 	const Statement *statement = &statements[plan];
 	SPIPlanPtr	prepared;
+	bool		first = ut_version_is_first();
 
-	if (plans[plan] != NULL)
+	if (plans[plan] != NULL && for_first[plan] == first)
 		return plans[plan];
-	prepared = SPI_prepare_cursor(statement->sql, statement->nargs, (Oid *) statement->argtypes,
+	prepared = SPI_prepare_cursor(first ? compose_first(plan) : statement->sql, statement->nargs, (Oid *) statement->argtypes,
 								  statement->by_key ? CURSOR_OPT_GENERIC_PLAN : 0);
 	if (prepared == NULL)
 		elog(ERROR, "could not prepare statement %d: %s", (int) plan,
 			 SPI_result_code_string(SPI_result));
 	SPI_keepplan(prepared);
+	if (plans[plan] != NULL)
+		SPI_freeplan(plans[plan]);
 	plans[plan] = prepared;
+	for_first[plan] = first;
 	return prepared;
 }

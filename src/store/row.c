@@ -308,10 +308,15 @@ read_rotation(const Datum *values, const bool *nulls, UtToken *token)
 void
 ut_row_read_token(TupleTableSlot *row, UtToken *token)
 {
-	Datum	   *values = row->tts_values;
-	bool	   *nulls = row->tts_isnull;
+	Datum		values[UT_COLUMN_ORD] = {0};
+	bool		nulls[UT_COLUMN_ORD];
+	int			there = Min(row->tts_tupleDescriptor->natts, UT_COLUMN_ORD - 1);
 
-	slot_getsomeattrs(row, UT_COLUMN_ALLOWED_IPS);
+	/* those that a table of version 1.0 has not are NULL */
+	slot_getsomeattrs(row, there);
+	memcpy(values, row->tts_values, there * sizeof(Datum));
+	memset(nulls, true, sizeof(nulls));
+	memcpy(nulls, row->tts_isnull, there * sizeof(bool));
 	memset(&token->scope, 0, sizeof(UtScope));
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
 	read_digest(values[UT_COLUMN_VERIFIER - 1], token->verifier);
