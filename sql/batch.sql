@@ -38,6 +38,14 @@ FROM unleash_tokens.api_token_event AS e JOIN made AS m ON m.token ->> 'secret' 
 SELECT p.project, p.ord FROM unleash_tokens.api_token_project AS p JOIN made AS m ON m.token ->> 'secret' LIKE '%' || p.selector || '%' ORDER BY m.ord, p.ord;
 
 SELECT unleash_tokens.create_api_tokens('[]');
+-- What comes back is as jsonb has it, of whatever length: each element is found, and what is built of them anew is the same.
+CREATE TEMP TABLE sized AS SELECT n, unleash_tokens.create_api_tokens((SELECT jsonb_agg(jsonb_build_object('type', 'client', 'tokenName', repeat('n', i % 70) || 'x',
+	'projects', CASE WHEN i % 3 = 0 THEN '["a", "b"]'::jsonb ELSE '["*"]' END)) FROM generate_series(1, n) AS i)) AS t FROM unnest(ARRAY[1, 2, 31, 32, 33, 64, 65, 500, 501, 1001]) AS n;
+SELECT n, jsonb_array_length(t), t::text::jsonb = t, pg_column_size(t::text::jsonb) = pg_column_size(t || '[]'),
+	(SELECT count(*) FROM generate_series(0, n - 1) AS i WHERE t -> i ->> 'tokenName' = repeat('n', (i + 1) % 70) || 'x' AND t -> i ->> 'secret' LIKE '%.v2\_utok%') FROM sized ORDER BY n;
+SELECT count(*), count(DISTINCT (e ->> 'secret')), count(DISTINCT t.selector) FROM sized AS s, jsonb_array_elements(s.t) AS e JOIN unleash_tokens.api_token AS t
+	ON t.verifier = :digest(convert_to(e ->> 'secret', 'UTF8'), 'sha256');
+DELETE FROM unleash_tokens.api_token AS t USING sized AS s, jsonb_array_elements(s.t) AS e WHERE t.selector = split_part(split_part(e ->> 'secret', '.v2_', 2), '_', 1);
 
 -- What is refused names the element, and nothing is made.
 CREATE FUNCTION pg_temp.try(body jsonb) RETURNS text LANGUAGE plpgsql AS $$

@@ -97,6 +97,35 @@ CREATE TEMP TABLE random_enforced AS SELECT * FROM unleash_tokens.enforce_lifeti
 SELECT count(*) FROM ((TABLE random_listed EXCEPT TABLE random_enforced) UNION ALL (TABLE random_enforced EXCEPT TABLE random_listed)) AS d;
 SELECT count(*) FROM unleash_tokens.api_token WHERE expires_at IS NULL OR expires_at > created_at + '90 days';
 
+-- And for random bounds, one after the other, each with tokens that the ones before did not see.
+CREATE TEMP TABLE faults (bound int, what text, n bigint);
+DO $$
+DECLARE
+	bound int;
+BEGIN
+	FOR i IN 1 .. 20 LOOP
+		bound := CASE i WHEN 1 THEN 1 WHEN 2 THEN 2147483647 ELSE power(10, 1 + random() * 8)::int END;
+		PERFORM set_config('unleash_tokens.max_lifetime', bound::text, false);
+		INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, all_projects, created_at, expires_at)
+		SELECT 'bound' || lpad((1000 * i + j)::text, 17, '0'), sha256((1000 * i + j)::text::bytea), j::text, 'client', 'development', true, created_at,
+			CASE WHEN j % 5 > 0 THEN least(created_at + make_interval(secs => bound * CASE WHEN j % 5 = 1 THEN 1 ELSE random() * 2 END) + CASE WHEN j % 7 = 0 THEN interval '1 us' ELSE '0' END, '9999-12-31Z') END
+		FROM (SELECT j, date_trunc('milliseconds', timestamptz '2000-01-01Z' + random() * interval '10000 days') AS created_at FROM generate_series(1, 200) AS j) AS r;
+		CREATE TEMP TABLE was AS SELECT selector, expires_at FROM unleash_tokens.api_token;
+		CREATE TEMP TABLE said AS SELECT * FROM unleash_tokens.enforce_lifetime();
+		INSERT INTO faults SELECT bound, 'dry_run changes', count(*) FROM unleash_tokens.api_token AS t JOIN was AS w USING (selector) WHERE t.expires_at IS DISTINCT FROM w.expires_at;
+		PERFORM unleash_tokens.enforce_lifetime(false);
+		INSERT INTO faults SELECT bound, 'not as listed', count(*) FROM unleash_tokens.api_token AS t JOIN was AS w USING (selector) LEFT JOIN said AS s USING (selector)
+			WHERE t.expires_at IS DISTINCT FROM coalesce(s.new_expires_at, w.expires_at) OR s.selector IS NOT NULL AND t.expires_at IS NOT DISTINCT FROM w.expires_at;
+		INSERT INTO faults SELECT bound, 'still longer', count(*) FROM unleash_tokens.api_token
+			WHERE expires_at IS NULL OR expires_at > least(created_at + make_interval(secs => bound), '9999-12-31 23:59:59.999Z');
+		INSERT INTO faults SELECT bound, 'none listed', 1 WHERE NOT EXISTS (SELECT FROM said);
+		DROP TABLE was, said;
+	END LOOP;
+	PERFORM set_config('unleash_tokens.max_lifetime', '90d', false);
+END
+$$;
+SELECT what, count(*), sum(n) FROM faults GROUP BY what ORDER BY what;
+
 -- Near the end of the calendar.
 SET unleash_tokens.max_lifetime = 2147483647;
 INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, all_projects, created_at)

@@ -359,16 +359,66 @@ ut_answer_shown(const UtToken *token, const char *secret)
 	return JsonbValueToJsonb(push_token(&state, token, secret != NULL ? secret : token->selector));
 }
 
-Jsonb *
-ut_answer_many_shown(UtToken *const *tokens, char **secrets, int count)
-{
-	JsonbParseState *state = NULL;
+/* ---- An array of many ---- */
 
-	pushJsonbValue(&state, WJB_BEGIN_ARRAY, NULL);
-	for (int i = 0; i < count; i++)
-		(void) push_token(&state, tokens[i], secrets[i]);
-	return JsonbValueToJsonb(pushJsonbValue(&state, WJB_END_ARRAY, NULL));
+/* The bytes of finished objects, and what an array of jsonb has in front of them. */
+struct UtShown
+{
+	StringInfoData body;
+	JEntry	   *entries;
+	int			count;
+};
+
+UtShown *
+ut_answer_begin_shown(int room)
+{
+	UtShown    *shown = palloc(sizeof(UtShown));
+
+	initStringInfo(&shown->body);
+	shown->entries = palloc_extended(Max(room, 1) * sizeof(JEntry), MCXT_ALLOC_HUGE);
+	shown->count = 0;
+	return shown;
 }
+
+/* The length of each, but for each so many the offset of its end; an object begins at a multiple of four. */
+void
+ut_answer_add_shown(UtShown *shown, const UtToken *token, const char *secret)
+{
+	Jsonb	   *object = ut_answer_shown(token, secret);
+	int			begin = shown->body.len;
+
+	appendStringInfoSpaces(&shown->body, INTALIGN(begin) - begin);
+	memset(shown->body.data + begin, 0, shown->body.len - begin);
+	appendBinaryStringInfo(&shown->body, (char *) &object->root, VARSIZE(object) - VARHDRSZ);
+	if (shown->body.len > JENTRY_OFFLENMASK)
+		ereport(ERROR,
+				(errcode(ERRCODE_PROGRAM_LIMIT_EXCEEDED),
+				 errmsg("the answer would be larger than 256 MB"),
+				 errhint("Ask for fewer tokens at once.")));
+	shown->entries[shown->count] = JENTRY_ISCONTAINER |
+		(shown->count % JB_OFFSET_STRIDE == 0 ? JENTRY_HAS_OFF | shown->body.len : shown->body.len - begin);
+	shown->count++;
+}
+
+/*
+ * Built of its finished parts: to build all anew from their values takes a
+ * kilobyte for each token.
+ */
+Jsonb *
+ut_answer_end_shown(UtShown *shown)
+{
+	Size		entries = shown->count * sizeof(JEntry);
+	Size		size = offsetof(Jsonb, root) + offsetof(JsonbContainer, children) + entries + shown->body.len;
+	Jsonb	   *answer = palloc(size);
+
+	SET_VARSIZE(answer, size);
+	answer->root.header = shown->count | JB_FARRAY;
+	memcpy(answer->root.children, shown->entries, entries);
+	memcpy((char *) answer->root.children + entries, shown->body.data, shown->body.len);
+	return answer;
+}
+
+/* ---- A list ---- */
 
 void
 ut_answer_begin_list(JsonbParseState **state)

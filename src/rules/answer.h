@@ -22,9 +22,17 @@
  */
 extern void ut_answer_token(StringInfo out, const UtToken *token, const char *secret);
 
-/* The same as jsonb, and an array of them, whose secrets are all given. */
+/* The same as jsonb. */
 extern Jsonb *ut_answer_shown(const UtToken *token, const char *secret);
-extern Jsonb *ut_answer_many_shown(UtToken *const *tokens, char **secrets, int count);
+
+/*
+ * Many tokens as they are shown when they are made, as an array: begun with room
+ * for so many, in the memory context that lasts.  Error 54000 above 256 MB.
+ */
+typedef struct UtShown UtShown;
+extern UtShown *ut_answer_begin_shown(int room);
+extern void ut_answer_add_shown(UtShown *shown, const UtToken *token, const char *secret);
+extern Jsonb *ut_answer_end_shown(UtShown *shown);
 
 /* What validate_api_token says of a token. */
 extern Jsonb *ut_answer_validation(const UtToken *token);

@@ -3,8 +3,9 @@
  * rules/batch.c
  *	  How are many tokens made at once?
  *
- * Everything is checked before the first write, and the rows of each table are
- * written by one statement, so that all of them come to be or none.
+ * Everything is checked before the first write, and all of it is one command of
+ * its caller's, so that all of them come to be or none.  They are written some
+ * at a time: what is in the processor's caches need not be fetched again.
  *
  * Knows no SQL text and nothing of HTTP.
  *
@@ -18,6 +19,7 @@
 #include "postgres.h"
 
 #include "miscadmin.h"
+#include "utils/memutils.h"
 
 #include "rules/answer.h"
 #include "rules/batch.h"
@@ -27,6 +29,8 @@
 #include "rules/request.h"
 #include "rules/service.h"
 #include "store/store.h"
+
+#define CHUNK 500				/* tokens that are written at a time */
 
 /* A name that an element asks for, and which element it is. */
 typedef struct Wanted
@@ -169,23 +173,39 @@ check_limit(int count, UtProblem *problem)
 						  count, ut_max_tokens);
 }
 
-static Jsonb *
-write_tokens(UtIncoming *incoming, int count, const UtActor *actor)
+/* Make and write some tokens; what is left of them afterwards is what is shown. */
+static void
+write_chunk(UtIncoming *incoming, int count, const UtActor *actor, UtShown *shown)
 {
-	Jsonb	  **events = palloc_extended(Max(count, 1) * sizeof(Jsonb *), MCXT_ALLOC_HUGE);
-	UtToken   **tokens = palloc_extended(Max(count, 1) * sizeof(UtToken *), MCXT_ALLOC_HUGE);
-	char	  **secrets = palloc_extended(Max(count, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+	Jsonb	   *events[CHUNK];
 
 	for (int i = 0; i < count; i++)
 	{
-		CHECK_FOR_INTERRUPTS();
-		tokens[i] = &incoming[i].token;
-		secrets[i] = ut_mint_secret(tokens[i]);
-		events[i] = ut_answer_event_data(tokens[i]);
+		char	   *secret = ut_mint_secret(&incoming[i].token);
+
+		events[i] = ut_answer_event_data(&incoming[i].token);
+		ut_answer_add_shown(shown, &incoming[i].token, secret);
 	}
-	if (count > 0)
-		ut_store_insert_many(incoming, count, events, actor);
-	return ut_answer_many_shown(tokens, secrets, count);
+	ut_store_insert_many(incoming, count, events, actor);
+}
+
+static Jsonb *
+write_tokens(UtIncoming *incoming, int count, const UtActor *actor)
+{
+	MemoryContext chunk = AllocSetContextCreate(CurrentMemoryContext, "unleash_tokens batch", ALLOCSET_DEFAULT_SIZES);
+	UtShown    *shown = ut_answer_begin_shown(count);
+
+	for (int first = 0; first < count; first += CHUNK)
+	{
+		MemoryContext before = MemoryContextSwitchTo(chunk);
+
+		CHECK_FOR_INTERRUPTS();
+		write_chunk(incoming + first, Min(CHUNK, count - first), actor, shown);
+		MemoryContextSwitchTo(before);
+		MemoryContextReset(chunk);
+	}
+	MemoryContextDelete(chunk);
+	return ut_answer_end_shown(shown);
 }
 
 bool

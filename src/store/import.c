@@ -21,99 +21,156 @@
 #include "store/plan.h"
 #include "store/row.h"
 
-/* A column of the tokens that come in, as an array. */
-typedef Datum (*Column) (const UtIncoming *incoming);
+/* What a token that comes in has in a column; true in *isnull for nothing. */
+typedef Datum (*Getter) (const UtIncoming *incoming, bool *isnull);
 
 static Datum
-optional_text(const char *text)
+optional_text(const char *text, bool *isnull)
 {
+	*isnull = text == NULL;
 	return text == NULL ? (Datum) 0 : CStringGetTextDatum(text);
 }
 
 static Datum
-get_selector(const UtIncoming *incoming)
+optional_time(TimestampTz time, bool *isnull)
+{
+	*isnull = time == UT_TIME_UNSET;
+	return TimestampTzGetDatum(time);
+}
+
+static Datum
+get_selector(const UtIncoming *incoming, bool *isnull)
 {
 	return CStringGetTextDatum(incoming->token.selector);
 }
 
 static Datum
-get_verifier(const UtIncoming *incoming)
+get_verifier(const UtIncoming *incoming, bool *isnull)
 {
 	return ut_row_bytea(incoming->token.verifier, UT_VERIFIER_LEN);
 }
 
 static Datum
-get_name(const UtIncoming *incoming)
+get_name(const UtIncoming *incoming, bool *isnull)
 {
 	return CStringGetTextDatum(incoming->token.name);
 }
 
 static Datum
-get_type(const UtIncoming *incoming)
+get_type(const UtIncoming *incoming, bool *isnull)
 {
 	return CStringGetTextDatum(ut_token_type_names[incoming->token.type]);
 }
 
 static Datum
-get_environment(const UtIncoming *incoming)
+get_environment(const UtIncoming *incoming, bool *isnull)
 {
-	return optional_text(incoming->token.environment);
+	return optional_text(incoming->token.environment, isnull);
 }
 
 static Datum
-get_all_projects(const UtIncoming *incoming)
+get_all_projects(const UtIncoming *incoming, bool *isnull)
 {
 	return BoolGetDatum(incoming->token.scope.all);
 }
 
 static Datum
-get_by_verifier(const UtIncoming *incoming)
-{
-	return BoolGetDatum(incoming->by_verifier);
-}
-
-static Datum
-get_rotatable(const UtIncoming *incoming)
-{
-	return BoolGetDatum(incoming->token.rotatable);
-}
-
-static Datum
-get_created_at(const UtIncoming *incoming)
+get_created_at(const UtIncoming *incoming, bool *isnull)
 {
 	return TimestampTzGetDatum(incoming->token.created_at);
 }
 
 static Datum
-get_alias(const UtIncoming *incoming)
+get_expires_at(const UtIncoming *incoming, bool *isnull)
 {
-	return optional_text(incoming->token.alias);
-}
-
-/* A number of what bounds the use of a token is never 0: that is NULL. */
-static Datum
-get_rate_limit(const UtIncoming *incoming)
-{
-	return Int32GetDatum(incoming->token.rate.limit);
+	return optional_time(incoming->token.expires_at, isnull);
 }
 
 static Datum
-get_rate_period(const UtIncoming *incoming)
+optional_number(int number, bool is_set, bool *isnull)
 {
-	return Int32GetDatum(incoming->token.rate.limit == 0 ? 0 : incoming->token.rate.period);
+	*isnull = !is_set;
+	return Int32GetDatum(number);
 }
 
 static Datum
-get_rate_burst(const UtIncoming *incoming)
+get_rate_limit(const UtIncoming *incoming, bool *isnull)
 {
-	return Int32GetDatum(incoming->token.rate.limit == 0 ? 0 : incoming->token.rate.burst);
+	return optional_number(incoming->token.rate.limit, incoming->token.rate.limit != 0, isnull);
 }
 
 static Datum
-get_allowed_ips(const UtIncoming *incoming)
+get_rate_period(const UtIncoming *incoming, bool *isnull)
 {
-	return optional_text(ut_row_format_sources(&incoming->token.sources));
+	return optional_number(incoming->token.rate.period, incoming->token.rate.limit != 0, isnull);
 }
+
+static Datum
+get_rate_burst(const UtIncoming *incoming, bool *isnull)
+{
+	return optional_number(incoming->token.rate.burst, incoming->token.rate.limit != 0, isnull);
+}
+
+static Datum
+get_allowed_ips(const UtIncoming *incoming, bool *isnull)
+{
+	return optional_text(ut_row_format_sources(&incoming->token.sources), isnull);
+}
+
+static Datum
+get_rotatable(const UtIncoming *incoming, bool *isnull)
+{
+	return BoolGetDatum(incoming->token.rotatable);
+}
+
+static Datum
+get_by_verifier(const UtIncoming *incoming, bool *isnull)
+{
+	return BoolGetDatum(incoming->by_verifier);
+}
+
+static Datum
+get_seen_at(const UtIncoming *incoming, bool *isnull)
+{
+	return optional_time(incoming->token.seen_at, isnull);
+}
+
+static Datum
+get_alias(const UtIncoming *incoming, bool *isnull)
+{
+	return optional_text(incoming->token.alias, isnull);
+}
+
+typedef struct Column
+{
+	Getter		get;
+	Oid			type;
+} Column;
+
+/* In the order of the statements: first what a new token has, then what only one that was used elsewhere has. */
+static const Column columns[] = {
+	{get_selector, TEXTOID},
+	{get_verifier, BYTEAOID},
+	{get_name, TEXTOID},
+	{get_type, TEXTOID},
+	{get_environment, TEXTOID},
+	{get_all_projects, BOOLOID},
+	{get_created_at, TIMESTAMPTZOID},
+	{get_expires_at, TIMESTAMPTZOID},
+	{get_rotatable, BOOLOID},
+	{get_rate_limit, INT4OID},
+	{get_rate_period, INT4OID},
+	{get_rate_burst, INT4OID},
+	{get_allowed_ips, TEXTOID},
+	{get_by_verifier, BOOLOID},
+	{get_seen_at, TIMESTAMPTZOID},
+	{get_alias, TEXTOID},
+};
+
+#define ALL_COLUMNS ((int) lengthof(columns))
+#define NEW_COLUMNS (ALL_COLUMNS - 3)
+#define SELECTOR_COLUMN 0
+#define NAME_COLUMN 2
 
 /* The tokens that may come in (inserted false) or have come in (true). */
 static bool
@@ -123,39 +180,29 @@ is_chosen(const UtIncoming *incoming, bool inserted)
 }
 
 static Datum
-make_column(const UtIncoming *incoming, int count, bool inserted, Column column, Oid type)
+make_column(const UtIncoming *incoming, int count, bool inserted, const Column *column)
 {
 	Datum	   *values = palloc_extended(Max(count, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
+	bool	   *nulls = palloc0(Max(count, 1) * sizeof(bool));
 	int			chosen = 0;
 
 	for (int i = 0; i < count; i++)
 	{
-		if (is_chosen(&incoming[i], inserted))
-			values[chosen++] = column(&incoming[i]);
+		if (!is_chosen(&incoming[i], inserted))
+			continue;
+		values[chosen] = column->get(&incoming[i], &nulls[chosen]);
+		chosen++;
 	}
-	return ut_row_array(values, chosen, type, type == TEXTOID || type == BYTEAOID || type == INT4OID);
+	return ut_row_nullable_array(values, nulls, chosen, column->type);
 }
 
-/* A time may be unset, and zero is one that is set. */
-static Datum
-make_times(const UtIncoming *incoming, int count, bool seen)
+/* The first columns of those that may come in, and behind them by whom. */
+static void
+make_columns(const UtIncoming *incoming, int count, const UtActor *actor, Datum *values, int ncolumns)
 {
-	Datum	   *texts = palloc_extended(Max(count, 1) * sizeof(Datum), MCXT_ALLOC_HUGE);
-	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
-	int			dims[1] = {0};
-	int			lbs[1] = {1};
-
-	for (int i = 0; i < count; i++)
-	{
-		TimestampTz time = seen ? incoming[i].token.seen_at : incoming[i].token.expires_at;
-
-		if (!is_chosen(&incoming[i], false))
-			continue;
-		nulls[dims[0]] = time == UT_TIME_UNSET;
-		texts[dims[0]++] = TimestampTzGetDatum(time);
-	}
-	return PointerGetDatum(construct_md_array(texts, nulls, 1, dims, lbs, TIMESTAMPTZOID,
-											  sizeof(TimestampTz), FLOAT8PASSBYVAL, TYPALIGN_DOUBLE));
+	for (int i = 0; i < ncolumns; i++)
+		values[i] = make_column(incoming, count, false, &columns[i]);
+	values[ncolumns] = CStringGetTextDatum(actor->name);
 }
 
 /* The scopes of all, a row for each project; owners[i] is whose it is. */
@@ -278,26 +325,13 @@ mark_taken(UtIncoming *incoming, int count)
 static void
 insert_tokens(UtIncoming *incoming, int count, const UtActor *actor)
 {
-	Datum		values[16] = {
-		make_column(incoming, count, false, get_selector, TEXTOID),
-		make_column(incoming, count, false, get_verifier, BYTEAOID),
-		make_column(incoming, count, false, get_name, TEXTOID),
-		make_column(incoming, count, false, get_type, TEXTOID),
-		make_column(incoming, count, false, get_environment, TEXTOID),
-		make_column(incoming, count, false, get_all_projects, BOOLOID),
-		make_column(incoming, count, false, get_by_verifier, BOOLOID),
-		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
-		make_times(incoming, count, false),
-		make_times(incoming, count, true),
-		make_column(incoming, count, false, get_alias, TEXTOID),
-		make_column(incoming, count, false, get_rate_limit, INT4OID),
-		make_column(incoming, count, false, get_rate_period, INT4OID),
-		make_column(incoming, count, false, get_rate_burst, INT4OID),
-		make_column(incoming, count, false, get_allowed_ips, TEXTOID),
-		CStringGetTextDatum(actor->name)
-	};
-	uint64		inserted = ut_store_run(UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
-	char	  **selectors = palloc_extended(Max(inserted, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
+	Datum		values[ALL_COLUMNS + 1];
+	uint64		inserted;
+	char	  **selectors;
+
+	make_columns(incoming, count, actor, values, ALL_COLUMNS);
+	inserted = ut_store_run(UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
+	selectors = palloc_extended(Max(inserted, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
 
 	for (uint64 i = 0; i < inserted; i++)
 		selectors[i] = SPI_getvalue(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1);
@@ -339,8 +373,8 @@ insert_events(UtIncoming *incoming, int count, Jsonb **events, const UtActor *ac
 		if (is_chosen(&incoming[i], true))
 			data[chosen++] = JsonbPGetDatum(events[i]);
 	}
-	values[0] = make_column(incoming, count, true, get_selector, TEXTOID);
-	values[1] = make_column(incoming, count, true, get_name, TEXTOID);
+	values[0] = make_column(incoming, count, true, &columns[SELECTOR_COLUMN]);
+	values[1] = make_column(incoming, count, true, &columns[NAME_COLUMN]);
 	values[2] = ut_row_array(data, chosen, JSONBOID, false);
 	values[3] = CStringGetTextDatum(actor->name);
 	ut_store_expect(ut_store_run(UT_PLAN_IMPORT_EVENTS, values, NULL, UT_VIEW_USUAL), chosen);
@@ -365,23 +399,9 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 void
 ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
 {
-	Datum		values[14] = {
-		make_column(incoming, count, false, get_selector, TEXTOID),
-		make_column(incoming, count, false, get_verifier, BYTEAOID),
-		make_column(incoming, count, false, get_name, TEXTOID),
-		make_column(incoming, count, false, get_type, TEXTOID),
-		make_column(incoming, count, false, get_environment, TEXTOID),
-		make_column(incoming, count, false, get_all_projects, BOOLOID),
-		make_column(incoming, count, false, get_created_at, TIMESTAMPTZOID),
-		make_times(incoming, count, false),
-		make_column(incoming, count, false, get_rotatable, BOOLOID),
-		make_column(incoming, count, false, get_rate_limit, INT4OID),
-		make_column(incoming, count, false, get_rate_period, INT4OID),
-		make_column(incoming, count, false, get_rate_burst, INT4OID),
-		make_column(incoming, count, false, get_allowed_ips, TEXTOID),
-		CStringGetTextDatum(actor->name)
-	};
+	Datum		values[NEW_COLUMNS + 1];
 
+	make_columns(incoming, count, actor, values, NEW_COLUMNS);
 	ut_store_open();
 	ut_store_expect(ut_store_run(UT_PLAN_INSERT_MANY, values, NULL, UT_VIEW_USUAL), count);
 	for (int i = 0; i < count; i++)

@@ -35,6 +35,14 @@
 #define ACTIVATES \
 	"(t.old_until IS NULL AND substring(t.next_verifier FROM 1 FOR 4) = u.mark)"
 
+/* What a new token has, in the order of import.c. */
+#define NEW_COLUMNS \
+	"selector, verifier, token_name, type, environment, all_projects, created_at, expires_at, rotatable, " \
+	"rate_limit, rate_period, rate_burst, allowed_ips"
+#define NEW_VALUES \
+	"u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.created_at, u.expires_at, " \
+	"u.rotatable, u.rate_limit, u.rate_period, u.rate_burst, u.allowed_ips::cidr[]"
+
 /* The tokens that expire later than so many seconds after they were made. */
 #define LONGER \
 	"SELECT t.selector FROM unleash_tokens.api_token AS t WHERE t.selector > $2 " \
@@ -154,33 +162,23 @@ static const Statement statements[UT_PLANS] = {
 		"WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS p WHERE p.id = u.id COLLATE \"C\")",
 	1, {TEXTARRAYOID}},
 	[UT_PLAN_INSERT_MANY] = {
-		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, created_at, expires_at, rotatable, rate_limit, rate_period, rate_burst, allowed_ips, created_by) "
-		"SELECT u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.created_at, "
-		"u.expires_at, u.rotatable, u.rate_limit, u.rate_period, u.rate_burst, u.allowed_ips::cidr[], $14 "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS u (selector, verifier, token_name, "
-		"type, environment, all_projects, created_at, expires_at, rotatable, rate_limit, rate_period, rate_burst, "
-		"allowed_ips)",
+		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", created_by) "
+		"SELECT " NEW_VALUES ", $14 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS u (" NEW_COLUMNS ")",
 		14, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
 			BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID,
 	INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTOID}, true},
 	/* a unique index that is not valid keeps nothing out */
 	[UT_PLAN_IMPORT] = {
-		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
-		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, rate_limit, rate_period, rate_burst, "
-		"allowed_ips, created_by) "
-		"SELECT u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.by_verifier, "
-		"u.created_at, u.expires_at, u.seen_at, u.alias, u.rate_limit, u.rate_period, u.rate_burst, "
-		"u.allowed_ips::cidr[], $16 "
-		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15) AS u (selector, verifier, "
-		"token_name, type, environment, all_projects, by_verifier, created_at, expires_at, seen_at, alias, "
-		"rate_limit, rate_period, rate_burst, allowed_ips) "
+		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", by_verifier, seen_at, alias, created_by) "
+		"SELECT " NEW_VALUES ", u.by_verifier, u.seen_at, u.alias, $17 "
+		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "
+		"AS u (" NEW_COLUMNS ", by_verifier, seen_at, alias) "
 		"WHERE NOT (u.by_verifier AND EXISTS (SELECT FROM unleash_tokens.api_token AS t "
 		"WHERE t.by_verifier AND t.verifier = u.verifier)) "
 		"ON CONFLICT DO NOTHING RETURNING selector",
-		16, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			BOOLARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID,
-			TIMESTAMPTZARRAYOID, TEXTARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID,
+		17, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
+			BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID,
+			INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
 	TEXTARRAYOID, TEXTOID}, true},
 	[UT_PLAN_IMPORT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "

@@ -41,20 +41,27 @@ ut_row_text(const char *text, char *null)
 }
 
 Datum
-ut_row_array(Datum *values, int count, Oid type, bool nullable)
+ut_row_nullable_array(Datum *values, bool *nulls, int count, Oid type)
 {
 	int			dims[1] = {count};
 	int			lbs[1] = {1};
-	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
 	int16		typlen;
 	bool		typbyval;
 	char		typalign;
 
-	for (int i = 0; i < count; i++)
-		nulls[i] = nullable && values[i] == (Datum) 0;
 	get_typlenbyvalalign(type, &typlen, &typbyval, &typalign);
 	return PointerGetDatum(construct_md_array(values, nulls, 1, dims, lbs, type,
 											  typlen, typbyval, typalign));
+}
+
+Datum
+ut_row_array(Datum *values, int count, Oid type, bool nullable)
+{
+	bool	   *nulls = palloc(Max(count, 1) * sizeof(bool));
+
+	for (int i = 0; i < count; i++)
+		nulls[i] = nullable && values[i] == (Datum) 0;
+	return ut_row_nullable_array(values, nulls, count, type);
 }
 
 Datum

@@ -51,7 +51,8 @@ extern Datum ut_row_text_array(char *const *texts, int count);
 extern Datum ut_row_bytea_array(const uint8 **bytes, int count, size_t len);
 extern Datum ut_row_time(TimestampTz time, char *null);
 
-/* An array of one dimension of any type; (Datum) 0 is NULL where nullable. */
+/* An array of one dimension of any type; (Datum) 0 is NULL where nullable, or what nulls says. */
+extern Datum ut_row_nullable_array(Datum *values, bool *nulls, int count, Oid type);
 extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
 
 /* The marks of notes as an array of bytea, and back; NULL or another length is no mark. */

@@ -77,6 +77,38 @@ for (const [name, body, code, status, says] of [
 		assert.deepEqual(answer.headers('Location'), []);
 	}));
 
+await test('create_api_tokens: many, in their order, or none', async () => {
+	const many = Array.from({ length: 100000 }, (_, i) => ({ type: i % 2 ? 'client' : 'admin', tokenName: `${run} many ${i}` }));
+	const stored = () => sql(`SELECT count(*) FROM unleash_tokens.api_token WHERE token_name LIKE '${run} many %'`);
+	for (const [wrong, says] of [[{ ...many[99999], type: 'x' }, /Element 99999: .*"x"/], [{ ...many[99999], tokenName: 7 }, /Element 99999: .*tokenName/]]) {
+		const answer = await call('create_api_tokens', [...many.slice(0, 99999), wrong]);
+		assertStatus(answer, 400);
+		assert.equal(answer.json.code, '22023');
+		assert.match(answer.json.details, says);
+	}
+	assertStatus(await call('create_api_tokens', [...many, many[0]]), 400);
+	assertStatus(await call('create_api_tokens', {}), 400);
+	assert.equal(await stored(), '0');
+	const answer = await call('create_api_tokens', many);
+	assertStatus(answer, 201);
+	assert.deepEqual(answer.headers('Cache-Control'), ['no-store']);
+	assert.deepEqual(answer.headers('Location'), []);
+	assert.deepEqual(answer.json.map((token) => token.tokenName), many.map((token) => token.tokenName));
+	assert.equal(new Set(answer.json.map((token) => token.secret)).size, 100000);
+	assert.equal(await stored(), '100000');
+	for (const i of [0, 1, 99999]) assert.equal((await validate(answer.json[i].secret)).tokenName, many[i].tokenName);
+	assertStatus(await call('create_api_tokens', many.slice(0, 2), JSON_TYPE), 401);
+	// PostgREST wants the same keys in all objects, unless the query names columns; which ones is all the same
+	const mixed = [{ type: 'client', tokenName: `${run} many a`, project: 'default' }, { type: 'admin', tokenName: `${run} many b` }];
+	assert.match((await call('create_api_tokens', mixed)).text, /PGRST102/);
+	const taken = await call('create_api_tokens?columns=type', mixed);
+	assertStatus(taken, 201);
+	assert.deepEqual(taken.json.map((token) => [token.tokenName, token.projects]), [[`${run} many a`, ['default']], [`${run} many b`, ['*']]]);
+	assert.match((await call('create_api_tokens?columns=type', [mixed[1], { ...mixed[0], project: 'none such' }])).json.details, /Element 1: .*none such/);
+	assert.match((await call('create_api_tokens?columns=type', [mixed[1], []])).json.details, /Element 1: /);
+	await sql(`DELETE FROM unleash_tokens.api_token WHERE token_name LIKE '${run} many %'`);
+});
+
 await test('doctor answers GET, and shows nothing of how the server is reached', async () => {
 	const answer = await rest('GET', '/rpc/doctor', admin);
 	assertStatus(answer, 200);
