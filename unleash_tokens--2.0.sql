@@ -419,7 +419,7 @@ CREATE FUNCTION unleash_tokens.get_stat(
 	OUT refused_rate bigint, OUT refused_uncounted bigint,
 	OUT notes_held bigint, OUT notes_dropped bigint, OUT flushes bigint,
 	OUT last_flush timestamptz, OUT last_error text, OUT last_error_at timestamptz,
-	OUT stats_reset timestamptz) RETURNS record
+	OUT waits_since timestamptz, OUT stats_reset timestamptz) RETURNS record
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_get_stat';
 
@@ -449,6 +449,7 @@ COMMENT ON COLUMN unleash_tokens.stat.flushes IS 'Batches written, or sent to th
 COMMENT ON COLUMN unleash_tokens.stat.last_flush IS 'When the last batch was written or sent.';
 COMMENT ON COLUMN unleash_tokens.stat.last_error IS 'What last kept a worker from its work.';
 COMMENT ON COLUMN unleash_tokens.stat.last_error_at IS 'When that was.';
+COMMENT ON COLUMN unleash_tokens.stat.waits_since IS 'Since when there has always been a database whose notes waited for a free worker slot; NULL = none waits.';
 COMMENT ON COLUMN unleash_tokens.stat.stats_reset IS 'Since when is counted.';
 
 -- ===========================================================================
@@ -1341,11 +1342,13 @@ $$;
 CREATE FUNCTION unleash_tokens.check_worker_slots() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', (
-		SELECT CASE WHEN s.stats_reset IS NULL OR w.running < m.setting::int THEN '{}'
+		SELECT CASE WHEN s.waits_since < clock_timestamp() - 3 * current_setting('unleash_tokens.flush_interval', true)::interval
+				THEN ARRAY[format('since %s databases have waited for a free worker slot all the time', date_trunc('second', s.waits_since))]
+			WHEN s.stats_reset IS NULL OR w.running < m.setting::int THEN '{}'
 			WHEN NOT w.some_hidden THEN ARRAY[format('max_worker_processes is %s, and as many run', m.setting)] END
 		FROM unleash_tokens.stat AS s, unleash_tokens.count_workers() AS w, pg_settings AS m WHERE m.name = 'max_worker_processes'),
 	'There is room for a flush worker.',
-	'It is not written when tokens are used. Raise max_worker_processes and restart the server.'
+	'When tokens were used is written late, or not at all. Raise max_worker_processes and restart the server.'
 $$;
 
 CREATE FUNCTION unleash_tokens.check_notes_dropped() RETURNS unleash_tokens.finding
@@ -1530,7 +1533,7 @@ COMMENT ON FUNCTION unleash_tokens.check_auto_explain() IS 'Check of doctor(), e
 COMMENT ON FUNCTION unleash_tokens.check_durability() IS 'Check of doctor(), warning: full_page_writes or synchronous_commit is off; error when fsync is.';
 COMMENT ON FUNCTION unleash_tokens.check_preload() IS 'Check of doctor(), warning: the library is not in shared_preload_libraries.';
 COMMENT ON FUNCTION unleash_tokens.check_launcher() IS 'Check of doctor(), warning: the launcher of the flush workers does not run.';
-COMMENT ON FUNCTION unleash_tokens.check_worker_slots() IS 'Check of doctor(), warning: max_worker_processes leaves no room for a flush worker.';
+COMMENT ON FUNCTION unleash_tokens.check_worker_slots() IS 'Check of doctor(), warning: max_worker_processes leaves no room for a flush worker, or databases have waited for one for three flush_intervals.';
 COMMENT ON FUNCTION unleash_tokens.check_notes_dropped() IS 'Check of doctor(), warning: notes of use were dropped since stat_reset().';
 COMMENT ON FUNCTION unleash_tokens.check_last_error() IS 'Check of doctor(), warning: notes of use cannot be written or sent.';
 COMMENT ON FUNCTION unleash_tokens.check_scopeless_tokens() IS 'Check of doctor(), warning: a token has no project.';

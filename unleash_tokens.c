@@ -377,8 +377,8 @@ unleash_tokens_get_stat(PG_FUNCTION_ARGS)
 {
 	UtUsageStat stat;
 	TupleDesc	desc;
-	Datum		values[15];
-	bool		nulls[15] = {false};
+	Datum		values[16];
+	bool		nulls[16] = {false};
 	int			i;
 
 	if (get_call_result_type(fcinfo, NULL, &desc) != TYPEFUNC_COMPOSITE)
@@ -397,6 +397,8 @@ unleash_tokens_get_stat(PG_FUNCTION_ARGS)
 	nulls[i] = nulls[i + 1] = stat.last_error_at == UT_TIME_UNSET;
 	values[i++] = CStringGetTextDatum(stat.last_error);
 	values[i++] = TimestampTzGetDatum(stat.last_error_at);
+	nulls[i] = stat.waits_since == UT_TIME_UNSET;
+	values[i++] = TimestampTzGetDatum(stat.waits_since);
 	values[i++] = TimestampTzGetDatum(stat.reset_at);
 	PG_RETURN_DATUM(HeapTupleGetDatum(heap_form_tuple(BlessTupleDesc(desc), values, nulls)));
 }

@@ -232,8 +232,11 @@ foreach my $database (@databases, @databases)
 		"one worker slot, four databases in use: $database has its turn");
 	$since = $node->safe_psql('postgres', 'SELECT clock_timestamp()');
 }
+my $slots = q{SELECT status || ' ' || (detail ~ 'have waited') FROM unleash_tokens.doctor() WHERE check_name = 'worker_slots'};
+ok($node->poll_query_until('postgres', $slots, 'warning true'), 'doctor() sees that databases have waited for three intervals');
 is(stop_load($_), '', 'without an error') foreach @loads;
 wait_until_written($node, 'all is written in the end');
+ok($node->poll_query_until('postgres', $slots, 'ok false'), 'and that none waits any more');
 
 $node->stop;
 done_testing();

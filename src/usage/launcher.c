@@ -219,21 +219,21 @@ has_nowhere_to_write(void)
 /*
  * Databases in the order of their OIDs, beginning behind the one that was
  * served last: all that have notes, or those that were left over, and those
- * that are to be looked at.
+ * that are to be looked at.  False when one was left without a worker.
  */
-static void
+static bool
 serve_round(bool all)
 {
 	Oid			due[UT_RUNS];
 	Oid		   *databases = due;
+	bool		served = true;
 	int			count;
 	int			first = 0;
 	bool		was_urgent = urgent;
 
-	waits_for_slot = false;
 	urgent = false;
 	if (has_nowhere_to_write())
-		return;
+		return true;
 	StartTransactionCommand();
 	if (all)
 		databases = ut_flush_list_databases(&count);
@@ -243,9 +243,17 @@ serve_round(bool all)
 	databases = ut_look_add(databases, &count);
 	while (first < count && databases[first] <= last_served)
 		first++;
-	for (int i = 0; i < count && !waits_for_slot; i++)
-		waits_for_slot = !serve_database(databases[(first + i) % count], was_urgent);
+	for (int i = 0; i < count && served; i++)
+		served = serve_database(databases[(first + i) % count], was_urgent);
 	CommitTransactionCommand();
+	return served;
+}
+
+static void
+serve(bool all)
+{
+	waits_for_slot = !serve_round(all);
+	ut_stat_report_wait(waits_for_slot);
 }
 
 /* ---- The process ---- */
@@ -266,6 +274,7 @@ begin(void)
 	BackgroundWorkerInitializeConnection(NULL, NULL, 0);
 	before_shmem_exit(leave, (Datum) 0);
 	ut_flush_abandon_runs();
+	ut_stat_report_wait(false);
 	ut_memory_set_launcher(MyLatch);
 }
 
@@ -308,12 +317,12 @@ ut_launcher_main(Datum arg)
 		urgent |= calls;
 		if (now >= next || now >= ut_look_next() || ut_memory_is_half_full() || calls || ((waits_for_slot || urgent) && ended))
 		{
-			serve_round(true);
+			serve(true);
 			last = now;
 			next = TimestampTzPlusMilliseconds(last, ut_flush_interval * INT64CONST(1000));
 		}
 		else if (ut_flush_next_due() <= now && !waits_for_slot)
-			serve_round(false);
+			serve(false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 time_to_wait(next), UT_WAIT_EVENT("UnleashTokensLauncher"));
 		ResetLatch(MyLatch);

@@ -56,6 +56,7 @@ ut_memory_clear(void)
 	SpinLockInit(&ut_memory->mutex);
 	ut_memory->last_flush = UT_TIME_UNSET;
 	ut_memory->last_error_at = UT_TIME_UNSET;
+	ut_memory->waits_since = UT_TIME_UNSET;
 	ut_memory->reset_at = GetCurrentTimestamp();
 	ut_memory->nbuckets = bucket_count();
 	for (uint32 i = 0; i < ut_memory->nbuckets; i++)

@@ -79,6 +79,7 @@ typedef struct UtShared
 	TimestampTz last_flush;
 	TimestampTz reset_at;
 	TimestampTz last_error_at;
+	TimestampTz waits_since;
 	char		last_error[UT_ERROR_SIZE];
 	uint32		nbuckets;		/* a power of two; fixed at start */
 	UtBucket	buckets[FLEXIBLE_ARRAY_MEMBER];

@@ -71,6 +71,19 @@ show_error(const char *utf8)
 }
 
 void
+ut_stat_report_wait(bool waits)
+{
+	TimestampTz now = GetCurrentTimestamp();
+
+	SpinLockAcquire(&ut_memory->mutex);
+	if (!waits)
+		ut_memory->waits_since = UT_TIME_UNSET;
+	else if (ut_memory->waits_since == UT_TIME_UNSET)
+		ut_memory->waits_since = now;
+	SpinLockRelease(&ut_memory->mutex);
+}
+
+void
 ut_stat_report_flush(void)
 {
 	TimestampTz now = GetCurrentTimestamp();
@@ -98,6 +111,7 @@ ut_stat_read(UtUsageStat *stat)
 	stat->last_flush = ut_memory->last_flush;
 	stat->reset_at = ut_memory->reset_at;
 	stat->last_error_at = ut_memory->last_error_at;
+	stat->waits_since = ut_memory->waits_since;
 	memcpy(error, ut_memory->last_error, sizeof(error));
 	SpinLockRelease(&ut_memory->mutex);
 	stat->last_error = show_error(error);

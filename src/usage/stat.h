@@ -25,6 +25,8 @@ typedef struct UtUsageStat
 	TimestampTz last_flush;		/* UT_TIME_UNSET: not yet */
 	TimestampTz reset_at;
 	TimestampTz last_error_at;	/* UT_TIME_UNSET: none */
+	TimestampTz waits_since;	/* a database for a worker slot;
+								 * UT_TIME_UNSET: none does */
 	char	   *last_error;		/* in the encoding of this database; what it
 								 * has no character for is escaped */
 } UtUsageStat;
@@ -32,6 +34,9 @@ typedef struct UtUsageStat
 /* The view's row, and setting it to zero; false, or nothing, without shared memory. */
 extern bool ut_stat_read(UtUsageStat *stat);
 extern void ut_stat_reset(void);
+
+/* Has a database been left without a worker because no slot was free? */
+extern void ut_stat_report_wait(bool waits);
 
 /* A batch was written or sent. */
 extern void ut_stat_report_flush(void);
