@@ -402,7 +402,7 @@ ut_service_update(const char *reference, const UtUpdate *update,
 void
 ut_service_change(const UtToken *before, const UtToken *after, const UtActor *actor)
 {
-	ut_store_update(after);
+	ut_store_update(before, after);
 	ut_service_report("api-token-updated", before, after, actor);
 }
 

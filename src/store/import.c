@@ -147,7 +147,10 @@ typedef struct Column
 	Oid			type;
 } Column;
 
-/* In the order of the statements: first what a new token has, then what only one that was used elsewhere has. */
+/*
+ * In the order of the statements: what a new token has, what only one that was
+ * used elsewhere has, and what version 1.0 did not know.
+ */
 static const Column columns[] = {
 	{get_selector, TEXTOID},
 	{get_verifier, BYTEAOID},
@@ -157,18 +160,19 @@ static const Column columns[] = {
 	{get_all_projects, BOOLOID},
 	{get_created_at, TIMESTAMPTZOID},
 	{get_expires_at, TIMESTAMPTZOID},
+	{get_by_verifier, BOOLOID},
+	{get_seen_at, TIMESTAMPTZOID},
+	{get_alias, TEXTOID},
 	{get_rotatable, BOOLOID},
 	{get_rate_limit, INT4OID},
 	{get_rate_period, INT4OID},
 	{get_rate_burst, INT4OID},
 	{get_allowed_ips, TEXTOID},
-	{get_by_verifier, BOOLOID},
-	{get_seen_at, TIMESTAMPTZOID},
-	{get_alias, TEXTOID},
 };
 
 #define ALL_COLUMNS ((int) lengthof(columns))
-#define NEW_COLUMNS (ALL_COLUMNS - 3)
+#define NEW_COLUMNS 8
+#define USED_COLUMNS 3
 #define SELECTOR_COLUMN 0
 #define NAME_COLUMN 2
 
@@ -196,13 +200,33 @@ make_column(const UtIncoming *incoming, int count, bool inserted, const Column *
 	return ut_row_nullable_array(values, nulls, chosen, column->type);
 }
 
-/* The first columns of those that may come in, and behind them by whom. */
-static void
-make_columns(const UtIncoming *incoming, int count, const UtActor *actor, Datum *values, int ncolumns)
+/* Whether one of them has something for the columns that came later. */
+static bool
+are_whole(const UtIncoming *incoming, int count)
 {
-	for (int i = 0; i < ncolumns; i++)
-		values[i] = make_column(incoming, count, false, &columns[i]);
-	values[ncolumns] = CStringGetTextDatum(actor->name);
+	for (int i = 0; i < count; i++)
+	{
+		if (is_chosen(&incoming[i], false) && ut_row_is_whole(&incoming[i].token))
+			return true;
+	}
+	return false;
+}
+
+/* The columns of a statement, and behind them by whom. */
+static void
+make_columns(const UtIncoming *incoming, int count, const UtActor *actor,
+			 bool with_used, bool with_later, Datum *values)
+{
+	int			filled = 0;
+
+	for (int i = 0; i < ALL_COLUMNS; i++)
+	{
+		bool		is_later = i >= NEW_COLUMNS + USED_COLUMNS;
+
+		if (i < NEW_COLUMNS || (is_later ? with_later : with_used))
+			values[filled++] = make_column(incoming, count, false, &columns[i]);
+	}
+	values[filled] = CStringGetTextDatum(actor->name);
 }
 
 /* The scopes of all, a row for each project; owners[i] is whose it is. */
@@ -325,12 +349,13 @@ mark_taken(UtIncoming *incoming, int count)
 static void
 insert_tokens(UtIncoming *incoming, int count, const UtActor *actor)
 {
+	bool		is_whole = are_whole(incoming, count);
 	Datum		values[ALL_COLUMNS + 1];
 	uint64		inserted;
 	char	  **selectors;
 
-	make_columns(incoming, count, actor, values, ALL_COLUMNS);
-	inserted = ut_store_run(UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
+	make_columns(incoming, count, actor, true, is_whole, values);
+	inserted = ut_store_run(is_whole ? UT_PLAN_IMPORT_WHOLE : UT_PLAN_IMPORT, values, NULL, UT_VIEW_USUAL);
 	selectors = palloc_extended(Max(inserted, 1) * sizeof(char *), MCXT_ALLOC_HUGE);
 
 	for (uint64 i = 0; i < inserted; i++)
@@ -399,11 +424,13 @@ ut_store_import(UtIncoming *incoming, int count, Jsonb **events, const UtActor *
 void
 ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events, const UtActor *actor)
 {
-	Datum		values[NEW_COLUMNS + 1];
+	bool		is_whole = are_whole(incoming, count);
+	Datum		values[ALL_COLUMNS + 1];
 
-	make_columns(incoming, count, actor, values, NEW_COLUMNS);
+	make_columns(incoming, count, actor, false, is_whole, values);
 	ut_store_open();
-	ut_store_expect(ut_store_run(UT_PLAN_INSERT_MANY, values, NULL, UT_VIEW_USUAL), count);
+	ut_store_expect(ut_store_run(is_whole ? UT_PLAN_INSERT_MANY_WHOLE : UT_PLAN_INSERT_MANY,
+								 values, NULL, UT_VIEW_USUAL), count);
 	for (int i = 0; i < count; i++)
 		incoming[i].inserted = true;
 	insert_scopes(incoming, count);

@@ -25,23 +25,39 @@
 
 #define MAX_ARGS 21
 
-/* As enum UtTokenColumn has them; what a token reaches is read by read.c. */
-#define TOKEN_COLUMNS \
-	"t.selector, t.verifier, t.token_name, t.type, t.environment, t.all_projects, " \
-	"t.by_verifier, t.created_at, t.expires_at, t.seen_at, t.alias, t.created_by, t.rotatable, " \
-	"t.next_verifier, t.activate_by, t.grace, t.old_until, t.rate_limit, t.rate_period, t.rate_burst, t.allowed_ips "
+/*
+ * As enum UtTokenColumn has them, as far as the table does: that of an older
+ * version has fewer.  What a token reaches is read by read.c.
+ */
+#define TOKEN_COLUMNS "t.* "
 
 /* Does a note say that the new secret of a rotation was used, which the row does not know yet? */
 #define ACTIVATES \
 	"(t.old_until IS NULL AND substring(t.next_verifier FROM 1 FOR 4) = u.mark)"
 
-/* What a new token has, in the order of import.c. */
+/*
+ * Columns in the order of import.c.  Those that version 1.0 did not have are
+ * named only where a token has something for them.
+ */
 #define NEW_COLUMNS \
-	"selector, verifier, token_name, type, environment, all_projects, created_at, expires_at, rotatable, " \
-	"rate_limit, rate_period, rate_burst, allowed_ips"
+	"selector, verifier, token_name, type, environment, all_projects, created_at, expires_at"
+#define USED_COLUMNS "by_verifier, seen_at, alias"
+#define LATER_COLUMNS "rotatable, rate_limit, rate_period, rate_burst, allowed_ips"
 #define NEW_VALUES \
-	"u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.created_at, u.expires_at, " \
-	"u.rotatable, u.rate_limit, u.rate_period, u.rate_burst, u.allowed_ips::cidr[]"
+	"u.selector, u.verifier, u.token_name, u.type, u.environment, u.all_projects, u.created_at, u.expires_at"
+#define USED_VALUES "u.by_verifier, u.seen_at, u.alias"
+#define LATER_VALUES "u.rotatable, u.rate_limit, u.rate_period, u.rate_burst, u.allowed_ips::cidr[]"
+#define NEW_TYPES \
+	TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID, BOOLARRAYOID, \
+	TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID
+#define USED_TYPES BOOLARRAYOID, TIMESTAMPTZARRAYOID, TEXTARRAYOID
+#define LATER_TYPES BOOLARRAYOID, INT4ARRAYOID, INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID
+
+/* A unique index that is not valid keeps nothing out. */
+#define UNLESS_KNOWN \
+	"WHERE NOT (u.by_verifier AND EXISTS (SELECT FROM unleash_tokens.api_token AS t " \
+	"WHERE t.by_verifier AND t.verifier = u.verifier)) " \
+	"ON CONFLICT DO NOTHING RETURNING selector"
 
 /* The tokens that expire later than so many seconds after they were made. */
 #define LONGER \
@@ -83,6 +99,12 @@ static const Statement statements[UT_PLANS] = {
 	/* where direct.c leaves it to a statement; the columns in their order */
 	[UT_PLAN_INSERT] = {
 		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
+		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by) "
+		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12) ON CONFLICT (selector) DO NOTHING",
+		12, {TEXTOID, BYTEAOID, TEXTOID, TEXTOID, TEXTOID, BOOLOID, BOOLOID, TIMESTAMPTZOID,
+	TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID, TEXTOID}, true},
+	[UT_PLAN_INSERT_WHOLE] = {
+		"INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, "
 		"all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by, rotatable, "
 		"next_verifier, activate_by, grace, old_until, rate_limit, rate_period, rate_burst, allowed_ips) "
 		"VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17, $18, $19, $20, $21) "
@@ -123,6 +145,9 @@ static const Statement statements[UT_PLANS] = {
 	[UT_PLAN_LOCK] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},
+	[UT_PLAN_UPDATE_EXPIRY] = {
+		"UPDATE unleash_tokens.api_token SET expires_at = $2 WHERE selector = $1",
+	2, {TEXTOID, TIMESTAMPTZOID}, true},
 	[UT_PLAN_UPDATE] = {
 		"UPDATE unleash_tokens.api_token SET expires_at = $2, "
 		"rate_limit = $3, rate_period = $4, rate_burst = $5, allowed_ips = $6 WHERE selector = $1",
@@ -163,23 +188,24 @@ static const Statement statements[UT_PLANS] = {
 	1, {TEXTARRAYOID}},
 	[UT_PLAN_INSERT_MANY] = {
 		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", created_by) "
-		"SELECT " NEW_VALUES ", $14 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) AS u (" NEW_COLUMNS ")",
-		14, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID,
-	INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, TEXTOID}, true},
-	/* a unique index that is not valid keeps nothing out */
+		"SELECT " NEW_VALUES ", $9 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8) AS u (" NEW_COLUMNS ")",
+	9, {NEW_TYPES, TEXTOID}, true},
+	[UT_PLAN_INSERT_MANY_WHOLE] = {
+		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", " LATER_COLUMNS ", created_by) "
+		"SELECT " NEW_VALUES ", " LATER_VALUES ", $14 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13) "
+		"AS u (" NEW_COLUMNS ", " LATER_COLUMNS ")",
+	14, {NEW_TYPES, LATER_TYPES, TEXTOID}, true},
 	[UT_PLAN_IMPORT] = {
-		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", by_verifier, seen_at, alias, created_by) "
-		"SELECT " NEW_VALUES ", u.by_verifier, u.seen_at, u.alias, $17 "
+		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", " USED_COLUMNS ", created_by) "
+		"SELECT " NEW_VALUES ", " USED_VALUES ", $12 FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) "
+		"AS u (" NEW_COLUMNS ", " USED_COLUMNS ") " UNLESS_KNOWN,
+	12, {NEW_TYPES, USED_TYPES, TEXTOID}, true},
+	[UT_PLAN_IMPORT_WHOLE] = {
+		"INSERT INTO unleash_tokens.api_token (" NEW_COLUMNS ", " USED_COLUMNS ", " LATER_COLUMNS ", created_by) "
+		"SELECT " NEW_VALUES ", " USED_VALUES ", " LATER_VALUES ", $17 "
 		"FROM unnest($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16) "
-		"AS u (" NEW_COLUMNS ", by_verifier, seen_at, alias) "
-		"WHERE NOT (u.by_verifier AND EXISTS (SELECT FROM unleash_tokens.api_token AS t "
-		"WHERE t.by_verifier AND t.verifier = u.verifier)) "
-		"ON CONFLICT DO NOTHING RETURNING selector",
-		17, {TEXTARRAYOID, BYTEAARRAYOID, TEXTARRAYOID, TEXTARRAYOID, TEXTARRAYOID,
-			BOOLARRAYOID, TIMESTAMPTZARRAYOID, TIMESTAMPTZARRAYOID, BOOLARRAYOID, INT4ARRAYOID,
-			INT4ARRAYOID, INT4ARRAYOID, TEXTARRAYOID, BOOLARRAYOID, TIMESTAMPTZARRAYOID,
-	TEXTARRAYOID, TEXTOID}, true},
+		"AS u (" NEW_COLUMNS ", " USED_COLUMNS ", " LATER_COLUMNS ") " UNLESS_KNOWN,
+	17, {NEW_TYPES, USED_TYPES, LATER_TYPES, TEXTOID}, true},
 	[UT_PLAN_IMPORT_PROJECTS] = {
 		"INSERT INTO unleash_tokens.api_token_project (selector, project, ord) "
 		"SELECT * FROM unnest($1, $2, $3)",
@@ -218,6 +244,11 @@ static const Statement statements[UT_PLANS] = {
 		"'oldUntil', to_char(a.old_until AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"'))) FROM a",
 	3, {TEXTARRAYOID, TIMESTAMPTZARRAYOID, BYTEAARRAYOID}, true},
 	[UT_PLAN_FIND_UNSEEN] = {
+		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2)) WITH ORDINALITY AS u (selector, at, ord) "
+		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
+		"WHERE t.seen_at IS NULL OR t.seen_at < u.at",
+	2, {TEXTARRAYOID, TIMESTAMPTZARRAYOID}, true},
+	[UT_PLAN_FIND_UNSEEN_MARKED] = {
 		"SELECT u.ord FROM ROWS FROM (unnest($1), unnest($2), unnest($3)) WITH ORDINALITY AS u (selector, at, mark, ord) "
 		"JOIN unleash_tokens.api_token AS t ON t.selector = u.selector COLLATE \"C\" "
 		"WHERE t.seen_at IS NULL OR t.seen_at < u.at OR " ACTIVATES,

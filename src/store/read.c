@@ -185,7 +185,7 @@ keep_found(TupleTableSlot *row, void *arg)
 {
 	Finding    *finding = arg;
 	bool		isnull;
-	int64		ord = DatumGetInt64(slot_getattr(row, UT_COLUMN_ORD, &isnull)) - 1;
+	int64		ord = DatumGetInt64(slot_getattr(row, row->tts_tupleDescriptor->natts, &isnull)) - 1;
 
 	finding->found[ord] = true;
 	read_row(row, finding, &finding->tokens[ord]);

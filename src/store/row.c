@@ -312,18 +312,42 @@ read_rotation(const Datum *values, const bool *nulls, UtToken *token)
 	token->old_until = get_time(values, nulls, UT_COLUMN_OLD_UNTIL);
 }
 
+bool
+ut_row_is_whole(const UtToken *token)
+{
+	return token->rotatable || token->rate.limit != 0 || token->sources.listed;
+}
+
+/* A token of a table that has no such columns. */
+static void
+forget_what_came_later(UtToken *token)
+{
+	token->rotatable = token->is_rotated = token->used.is_set = false;
+	memset(token->next_verifier, 0, UT_VERIFIER_LEN);
+	token->activate_by = token->old_until = UT_TIME_UNSET;
+	memset(&token->rate, 0, sizeof(token->rate));
+	memset(&token->sources, 0, sizeof(UtSources));
+}
+
+static void
+read_what_came_later(const Datum *values, const bool *nulls, UtToken *token)
+{
+	token->rotatable = DatumGetBool(values[UT_COLUMN_ROTATABLE - 1]);
+	read_rotation(values, nulls, token);
+	token->rate = get_rate(values, nulls);
+	memset(&token->sources, 0, sizeof(UtSources));
+	if (!nulls[UT_COLUMN_ALLOWED_IPS - 1])
+		token->sources = read_sources(DatumGetArrayTypeP(values[UT_COLUMN_ALLOWED_IPS - 1]));
+}
+
 void
 ut_row_read_token(TupleTableSlot *row, UtToken *token)
 {
-	Datum		values[UT_COLUMN_ORD] = {0};
-	bool		nulls[UT_COLUMN_ORD];
-	int			there = Min(row->tts_tupleDescriptor->natts, UT_COLUMN_ORD - 1);
+	bool		is_whole = row->tts_tupleDescriptor->natts >= UT_COLUMN_ALLOWED_IPS;
+	Datum	   *values = row->tts_values;
+	bool	   *nulls = row->tts_isnull;
 
-	/* those that a table of version 1.0 has not are NULL */
-	slot_getsomeattrs(row, there);
-	memcpy(values, row->tts_values, there * sizeof(Datum));
-	memset(nulls, true, sizeof(nulls));
-	memcpy(nulls, row->tts_isnull, there * sizeof(bool));
+	slot_getsomeattrs(row, is_whole ? UT_COLUMN_ALLOWED_IPS : UT_COLUMN_ALIAS);
 	memset(&token->scope, 0, sizeof(UtScope));
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
 	read_digest(values[UT_COLUMN_VERIFIER - 1], token->verifier);
@@ -335,10 +359,8 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	token->expires_at = get_time(values, nulls, UT_COLUMN_EXPIRES_AT);
 	token->seen_at = get_time(values, nulls, UT_COLUMN_SEEN_AT);
 	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
-	token->rotatable = DatumGetBool(values[UT_COLUMN_ROTATABLE - 1]);
-	read_rotation(values, nulls, token);
-	token->rate = get_rate(values, nulls);
-	memset(&token->sources, 0, sizeof(UtSources));
-	if (!nulls[UT_COLUMN_ALLOWED_IPS - 1])
-		token->sources = read_sources(DatumGetArrayTypeP(values[UT_COLUMN_ALLOWED_IPS - 1]));
+	if (is_whole)
+		read_what_came_later(values, nulls, token);
+	else
+		forget_what_came_later(token);
 }

@@ -17,7 +17,10 @@
 
 #include "base/token.h"
 
-/* The columns of api_token that make a token, and in a result the place of its key. */
+/*
+ * The columns of api_token that make a token; in a result the last one is the
+ * place of its key.  The table of version 1.0 ends with created_by.
+ */
 typedef enum UtTokenColumn
 {
 	UT_COLUMN_SELECTOR = 1,
@@ -40,8 +43,7 @@ typedef enum UtTokenColumn
 	UT_COLUMN_RATE_LIMIT,
 	UT_COLUMN_RATE_PERIOD,
 	UT_COLUMN_RATE_BURST,
-	UT_COLUMN_ALLOWED_IPS,
-	UT_COLUMN_ORD
+	UT_COLUMN_ALLOWED_IPS
 } UtTokenColumn;
 
 /* To Datums; *null becomes 'n' for NULL and UT_TIME_UNSET. */
@@ -54,6 +56,12 @@ extern Datum ut_row_time(TimestampTz time, char *null);
 /* An array of one dimension of any type; (Datum) 0 is NULL where nullable, or what nulls says. */
 extern Datum ut_row_nullable_array(Datum *values, bool *nulls, int count, Oid type);
 extern Datum ut_row_array(Datum *values, int count, Oid type, bool nullable);
+
+/*
+ * Does a token have something for the columns that version 1.0 did not have?
+ * Else they are left alone, and tables of 1.0 go on.
+ */
+extern bool ut_row_is_whole(const UtToken *token);
 
 /* The marks of notes as an array of bytea, and back; NULL or another length is no mark. */
 extern Datum ut_row_mark_array(const UtNote *notes, int count);

@@ -95,7 +95,9 @@ write_notes(UtNote *notes, int count)
 	 * note
 	 */
 	if (ut_store_run(UT_PLAN_UPDATE_SEEN, values, NULL, UT_VIEW_USUAL) < count || marked)
-		left = move_unwritten(notes, count, ut_store_run(UT_PLAN_FIND_UNSEEN, values, NULL, UT_VIEW_USUAL));
+		left = move_unwritten(notes, count,
+							  ut_store_run(marked ? UT_PLAN_FIND_UNSEEN_MARKED : UT_PLAN_FIND_UNSEEN,
+										   values, NULL, UT_VIEW_USUAL));
 	ut_store_close();
 	return count - left;
 }

@@ -213,7 +213,8 @@ insert_directly(const UtToken *token, const Row *row, const Row *event)
 	UtDirectRow *rows = palloc((2 + projects) * sizeof(UtDirectRow));
 	Datum	   *places = palloc(Max(projects, 1) * 3 * sizeof(Datum));
 
-	rows[0] = make_row(UT_DIRECT_TOKEN, TOKEN_COLUMNS, row->values, row->nulls);
+	rows[0] = make_row(UT_DIRECT_TOKEN, ut_row_is_whole(token) ? TOKEN_COLUMNS : UT_COLUMN_CREATED_BY,
+					   row->values, row->nulls);
 	rows[1] = make_row(UT_DIRECT_EVENT, EVENT_COLUMNS, event->values, event->nulls);
 	for (int i = 0; i < projects; i++)
 	{
@@ -239,7 +240,8 @@ ut_store_insert(const UtToken *token, const UtActor *actor, Jsonb *data)
 	if (insert_directly(token, &row, &event))
 		return true;
 	ut_store_open();
-	inserted = ut_store_run(UT_PLAN_INSERT, row.values, row.nulls, UT_VIEW_USUAL) > 0;
+	inserted = ut_store_run(ut_row_is_whole(token) ? UT_PLAN_INSERT_WHOLE : UT_PLAN_INSERT,
+							row.values, row.nulls, UT_VIEW_USUAL) > 0;
 	if (inserted && !token->scope.all)
 	{
 		Datum		scope[] = {row.values[0], ut_row_text_array(token->scope.ids, token->scope.count)};
@@ -284,7 +286,7 @@ ut_store_lock(const char *selector, UtToken *token)
 }
 
 void
-ut_store_update(const UtToken *token)
+ut_store_update(const UtToken *before, const UtToken *token)
 {
 	Datum		values[6] = {CStringGetTextDatum(token->selector)};
 	char		nulls[] = "      ";
@@ -292,7 +294,8 @@ ut_store_update(const UtToken *token)
 	values[1] = ut_row_time(token->expires_at, &nulls[1]);
 	set_limits(token, &values[2], &nulls[2]);
 	ut_store_open();
-	ut_store_expect(ut_store_run(UT_PLAN_UPDATE, values, nulls, UT_VIEW_USUAL), 1);
+	ut_store_expect(ut_store_run(ut_row_is_whole(before) || ut_row_is_whole(token) ? UT_PLAN_UPDATE : UT_PLAN_UPDATE_EXPIRY,
+								 values, nulls, UT_VIEW_USUAL), 1);
 	ut_store_close();
 }
 

@@ -89,7 +89,7 @@ extern void ut_store_visit_projects(char **projects, int count, bool keep,
 extern bool ut_store_lock(const char *selector, UtToken *token);
 
 /* Write what can be changed of a token that is locked, or delete it. */
-extern void ut_store_update(const UtToken *token);
+extern void ut_store_update(const UtToken *before, const UtToken *token);
 extern void ut_store_delete(const char *selector);
 
 /*
