@@ -280,20 +280,18 @@ check_size(const Listing *listing, UtProblem *problem)
 }
 
 /*
- * For an actor with bounds only tokens of his projects are looked at, also when
- * a name is asked for: how many others there are costs no time.
+ * For an actor with bounds only tokens within his projects are looked at, also
+ * when a name is asked for: how many others there are, and what they reach,
+ * costs no time.
  */
 static void
 visit(const UtSelection *wanted, bool keep, UtVisitor visitor, Listing *listing)
 {
-	char	   *project = wanted->project == NULL ? NULL : pstrdup(wanted->project);
-
 	listing->wanted = wanted;
-	if (project != NULL)
-		ut_store_visit_projects(&project, 1, keep, visitor, listing);
-	else if (wanted->actor->bounds != NULL)
-		ut_store_visit_projects(wanted->actor->bounds->ids, wanted->actor->bounds->count,
-								keep, visitor, listing);
+	if (wanted->actor->bounds != NULL)
+		ut_store_visit_within(wanted->actor->bounds, keep, visitor, listing);
+	else if (wanted->project != NULL)
+		ut_store_visit_project(wanted->project, keep, visitor, listing);
 	else
 		ut_store_visit(wanted->name, keep, visitor, listing);
 }
@@ -325,13 +323,25 @@ ut_service_list_jsonb(const UtSelection *wanted, Jsonb **list, UtProblem *proble
 /* ut_store_find or ut_store_lock */
 typedef bool (*Look) (const char *selector, UtToken *token);
 
+/*
+ * A token that the actor does not manage is neither read nor locked: what it is
+ * takes no time, and who holds it is not waited for.
+ */
+static bool
+look_managed(const char *selector, const UtActor *actor, Look look, UtToken *token)
+{
+	return (actor->bounds == NULL || ut_store_is_within(selector, actor->bounds)) &&
+		look(selector, token) && ut_caller_manages(actor, &token->scope);
+}
+
 /* A text may look like a selector and be an imported secret: both are tried. */
 static bool
-look_up(const char *reference, Look look, UtToken *token)
+look_up(const char *reference, const UtActor *actor, Look look, UtToken *token)
 {
 	Parsed		parsed;
 
-	if (ut_secret_is_selector(reference, strlen(reference)) && look(reference, token))
+	if (ut_secret_is_selector(reference, strlen(reference)) &&
+		look_managed(reference, actor, look, token))
 		return true;
 	parse_secret(reference, strlen(reference), &parsed);
 	if (parsed.kind == UT_SECRET_REFUSED)
@@ -342,25 +352,14 @@ look_up(const char *reference, Look look, UtToken *token)
 			return false;
 		parsed.selector = token->selector;
 	}
-	return look(parsed.selector, token) && ut_validity_accepts(token, parsed.verifier);
+	return look_managed(parsed.selector, actor, look, token) &&
+		ut_validity_accepts(token, parsed.verifier);
 }
 
 bool
 ut_service_find(const char *reference, const UtActor *actor, UtToken *token)
 {
-	return look_up(reference, ut_store_find, token) && ut_caller_manages(actor, &token->scope);
-}
-
-/*
- * A token that the actor does not manage is not found, and not locked either:
- * who holds it must not be waited for.
- */
-static bool
-find_and_lock(const char *reference, const UtActor *actor, UtToken *token)
-{
-	if (actor->bounds != NULL && !ut_service_find(reference, actor, token))
-		return false;
-	return look_up(reference, ut_store_lock, token) && ut_caller_manages(actor, &token->scope);
+	return look_up(reference, actor, ut_store_find, token);
 }
 
 /*
@@ -370,7 +369,7 @@ find_and_lock(const char *reference, const UtActor *actor, UtToken *token)
 static bool
 lock_referenced(const char *reference, const UtActor *actor, UtToken *token)
 {
-	bool		found = find_and_lock(reference, actor, token);
+	bool		found = look_up(reference, actor, ut_store_lock, token);
 
 	if (found)
 		ut_usage_overlay(token);

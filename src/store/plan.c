@@ -139,9 +139,27 @@ static const Statement statements[UT_PLANS] = {
 	1, {TEXTOID}, true},
 	[UT_PLAN_LIST_BY_PROJECT] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE NOT t.all_projects AND t.selector IN "
-		"(SELECT p.selector FROM unleash_tokens.api_token_project AS p WHERE p.project = ANY ($1)) "
+		"(SELECT p.selector FROM unleash_tokens.api_token_project AS p WHERE p.project = $1) "
 		"ORDER BY t.created_at, t.selector",
+	1, {TEXTOID}, true},
+
+	/*
+	 * OFFSET 0 leaves no other plan than from the projects to their tokens, one
+	 * by one: no row of other projects is read, and of a token that reaches
+	 * further too nothing behind what shows it
+	 */
+	[UT_PLAN_LIST_WITHIN] = {
+		"SELECT t.* FROM (SELECT DISTINCT p.selector FROM unleash_tokens.api_token_project AS p "
+		"WHERE p.project = ANY ($1) AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS q "
+		"WHERE q.selector = p.selector AND q.project <> ALL ($1) OFFSET 0) OFFSET 0) AS s CROSS JOIN LATERAL "
+		"(SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector = s.selector OFFSET 0) AS t "
+		"WHERE NOT t.all_projects ORDER BY t.created_at, t.selector",
 	1, {TEXTARRAYOID}, true},
+	[UT_PLAN_IS_WITHIN] = {
+		"SELECT FROM unleash_tokens.api_token_project AS p WHERE p.selector = $1 AND p.project = ANY ($2) "
+		"AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS q "
+		"WHERE q.selector = $1 AND q.project <> ALL ($2)) LIMIT 1",
+	2, {TEXTOID, TEXTARRAYOID}, true},
 	[UT_PLAN_LOCK] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},

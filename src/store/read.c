@@ -285,7 +285,13 @@ ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg)
 }
 
 void
-ut_store_visit_projects(char **projects, int count, bool keep, UtVisitor visitor, void *arg)
+ut_store_visit_project(const char *project, bool keep, UtVisitor visitor, void *arg)
 {
-	visit(UT_PLAN_LIST_BY_PROJECT, ut_row_text_array(projects, count), keep, visitor, arg);
+	visit(UT_PLAN_LIST_BY_PROJECT, CStringGetTextDatum(project), keep, visitor, arg);
+}
+
+void
+ut_store_visit_within(const UtScope *bounds, bool keep, UtVisitor visitor, void *arg)
+{
+	visit(UT_PLAN_LIST_WITHIN, ut_row_text_array(bounds->ids, bounds->count), keep, visitor, arg);
 }

@@ -78,9 +78,17 @@ typedef bool (*UtVisitor) (UtToken *token, void *arg);
  */
 extern void ut_store_visit(const char *name, bool keep, UtVisitor visitor, void *arg);
 
-/* The same for those that have one of these projects by name, whatever else they have. */
-extern void ut_store_visit_projects(char **projects, int count, bool keep,
-									UtVisitor visitor, void *arg);
+/* The same for those that have the project by name, whatever else they have. */
+extern void ut_store_visit_project(const char *project, bool keep, UtVisitor visitor, void *arg);
+
+/* The same for those whose projects are all among these. */
+extern void ut_store_visit_within(const UtScope *bounds, bool keep, UtVisitor visitor, void *arg);
+
+/*
+ * Are the projects of that token, of which there is one, all among these?  A
+ * token that has none of them reads as one that is not there.  Locks nothing.
+ */
+extern bool ut_store_is_within(const char *selector, const UtScope *bounds);
 
 /*
  * Lock a token FOR UPDATE, then read it: what it says of its projects is so
