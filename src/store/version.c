@@ -3,7 +3,7 @@
  * version.c
  *	  Do library and SQL objects fit each other?
  *
- * Knows the catalog of extensions, and of our tables no more than a name.
+ * Knows the catalog of extensions and no table of ours.
  *
  * Locking: pg_extension ACCESS SHARE while it is read.
  *
@@ -17,11 +17,9 @@
 #include "access/skey.h"
 #include "access/table.h"
 #include "catalog/indexing.h"
-#include "catalog/namespace.h"
 #include "catalog/pg_extension.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
-#include "utils/lsyscache.h"
 #include "utils/rel.h"
 
 #include "store/version.h"
@@ -95,21 +93,4 @@ ut_version_check(void)
 						   UT_VERSION, installed ? installed : "unknown"),
 				 errhint("Run ALTER EXTENSION unleash_tokens UPDATE when the objects are older; when the library is, restart the server if it is in shared_preload_libraries, else begin a new session.")));
 	checked = true;
-}
-
-/* An extension that was dropped and made anew has other tables. */
-bool
-ut_version_is_first(void)
-{
-	static Oid	later = InvalidOid;
-	Oid			table = get_relname_relid("api_token", get_namespace_oid("unleash_tokens", false));
-	char	   *installed;
-
-	if (OidIsValid(later) && later == table)
-		return false;
-	installed = read_installed();
-	if (installed != NULL && strcmp(installed, "1.0") == 0)
-		return true;
-	later = table;
-	return false;
 }

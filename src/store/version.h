@@ -16,9 +16,6 @@
  */
 extern void ut_version_check(void);
 
-/* Are the SQL objects of version 1.0, whose tables have fewer columns? */
-extern bool ut_version_is_first(void);
-
 /*
  * Are they now?  *installed is the version of the SQL objects, NULL when the
  * extension is not there.
