@@ -259,6 +259,7 @@ BEGIN; SET LOCAL pgrst.db_anon_role = 'guard_login'; SELECT try_headers('{"autho
 BEGIN; SET LOCAL application_name = 'PostgREST 11.2.2'; SELECT try_headers('{}'); ROLLBACK;
 BEGIN; SET LOCAL application_name = 'PostgREST 16.1'; SELECT try_headers('{}'); ROLLBACK;
 SET unleash_tokens.guard_missing = 'anonymous';
+SET unleash_tokens.guard_headers = 'x-token';
 RESET SESSION AUTHORIZATION;
 -- who sets these decides who gets in
 SET unleash_tokens.guard_headers = 'X-Token';
