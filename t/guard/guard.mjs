@@ -175,6 +175,43 @@ for (const at of PRIMARIES) {
 	});
 }
 
+for (const at of PRIMARIES)
+	await test(`${at}: a token that is used too often hears when it may come again, whatever became of its requests`, async () => {
+		const often = await make('client', 'often', ['garden'], 'development', { rateLimit: { limit: 3, period: 3600 } });
+		for (const [method, path, status] of [['GET', '/note', 200], ['GET', '/no_such_table', 404], ['POST', '/note', 400]]) {
+			const answer = await ask(at, method, path, often.headers, method === 'POST' ? { nothing: 1 } : undefined);
+			if (path === '/no_such_table' && answer.status === 404) await ask(at, 'GET', '/note', often.headers);	// refused by PostgREST alone: not counted
+			assert.equal(answer.status, status, answer.text);
+		}
+		const answer = await ask(at, 'GET', '/note', often.headers);
+		assert.equal(answer.status, 429, answer.text);
+		assert.equal(answer.json.code, at === 'eleven' ? 'PT429' : 'RateLimitError');
+		assert.ok(!answer.text.includes('notes_') && !answer.text.includes(often.key));
+		if (at === 'eleven') return;	// it takes no headers of ours
+		assert.match(answer.headers['retry-after'], /^(1200|11\d\d)$/);
+		assert.equal(answer.headers['ratelimit-policy'], '"token";q=3;w=3600');
+		assert.match(answer.headers.ratelimit, /^"token";r=0;t=(1200|11\d\d)$/);
+		assert.equal((await ask(at, 'GET', '/note', both.headers)).status, 200, 'another token');
+	});
+
+await test('a token with a list comes from there alone, by the last address that is no trusted proxy', async () => {
+	const home = await make('client', 'home', ['garden'], 'development', { allowedIps: ['192.0.2.0/24', '2001:db8::/32'] });
+	const from = async (...lines) => (await ask('main', 'GET', '/note', { ...home.headers, ...(lines.length > 0 && { 'X-Forwarded-For': lines }) })).status;
+	await sql(`ALTER SYSTEM SET unleash_tokens.guard_address_header = 'X-Forwarded-For'; ALTER SYSTEM SET unleash_tokens.guard_trusted_proxies = '10.0.0.0/8'; SELECT pg_reload_conf()`);
+	try {
+		await poll('the setting counts', 10000, async () => (await from('192.0.2.7')) === 200);
+		for (const [lines, status] of [[['192.0.2.7'], 200], [['192.0.2.7, 10.1.1.1'], 200], [['2001:db8::1'], 200], [['::ffff:192.0.2.7'], 200], [['203.0.113.1, 192.0.2.7, 10.0.0.1, 10.0.0.2'], 200],
+			[['192.0.2.7, 203.0.113.1'], 401], [['192.0.2.7, 203.0.113.1, 10.0.0.1'], 401], [['192.0.2.7', '203.0.113.1'], 401], [['203.0.113.1', '192.0.2.7'], 200], [['unknown'], 401], [[''], 401], [[], 401]])
+			assert.equal(await from(...lines), status, JSON.stringify(lines));
+		const away = await ask('main', 'GET', '/note', { ...home.headers, 'X-Forwarded-For': '203.0.113.1' });
+		const none = await ask('main', 'GET', '/note', { apikey: 'nonsense', 'X-Forwarded-For': '203.0.113.1' });
+		assert.deepEqual([away.status, away.text], [none.status, none.text], 'as one that is not there');
+	} finally {
+		await sql('ALTER SYSTEM RESET unleash_tokens.guard_address_header; ALTER SYSTEM RESET unleash_tokens.guard_trusted_proxies; SELECT pg_reload_conf()');
+	}
+	await poll('no address is known any more', 10000, async () => (await from('192.0.2.7')) === 401);
+});
+
 await test('a JWT together with a token is refused, alone it is no token', async () => {
 	const b64 = (value) => Buffer.from(typeof value === 'string' ? value : JSON.stringify(value)).toString('base64url');
 	const { createHmac } = await import('node:crypto');
