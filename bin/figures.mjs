@@ -15,7 +15,7 @@ const at = (...names) => path.join(root, ...names);
 const file = at('doc/figures.md');
 const head = `# Figures
 
-Written by \`bin/figures\` from what runs have left, each section by one run. What is tried, and why, is told in [security.md](security.md) and
+Written by \`bin/figures.mjs\` from what runs have left, each section by one run. What is tried, and why, is told in [security.md](security.md) and
 [performance.md](performance.md).
 `;
 
