@@ -10,7 +10,7 @@ DATA = $(wildcard $(EXTENSION)--*.sql)
 
 REGRESS = install create direct batch lifetime rate_limit expiring rotation refusals validate lookup change import rest delegate scope registry limit encoding \
 	events privileges catalog plans guard guard_check property
-ISOLATION = limit-race rotation-race project-changes environment-changes last-two-projects event-scope validate-now locked-then-deleted rewritten
+ISOLATION = limit-race rotation-race delegate-locked project-changes environment-changes last-two-projects event-scope validate-now locked-then-deleted rewritten
 ISOLATION_OPTS = --load-extension=unleash_tokens
 TAP_TESTS = 1
 EXTRA_CLEAN = output_iso tmp_check tmp_check_iso results regression.diffs regression.out
