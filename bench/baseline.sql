@@ -243,8 +243,8 @@ BEGIN
 			'Send project for one project or projects for several.']
 		WHEN 'expiry' THEN ARRAY['a time is not a date-time that can be read',
 			'Use RFC 3339 such as 2031-05-06T07:08:09Z in the years 0000 to 9999, or null for none.']
-		WHEN 'admin scope' THEN ARRAY['an admin token reaches all projects and all environments',
-			'Leave projects and environment out, or set both to *.']
+		WHEN 'admin scope' THEN ARRAY['an admin token reaches all environments',
+			'Leave environment out, or set it to *.']
 		WHEN 'environment all' THEN ARRAY['only an admin token can reach all environments',
 			'Name one environment.']
 		WHEN 'environment unknown' THEN ARRAY['the environment does not exist',
@@ -444,8 +444,6 @@ BEGIN
 	IF token_type = 'admin' THEN
 		IF environment <> '*' THEN
 			PERFORM baseline.refuse('admin scope', format('You sent the environment %s.', baseline.show(environment)));
-		ELSIF projects IS NOT NULL THEN
-			PERFORM baseline.refuse('admin scope', format('You sent the project %s.', baseline.show(projects[1])));
 		END IF;
 		environment := NULL;
 	ELSIF environment IS NULL THEN
@@ -478,12 +476,26 @@ BEGIN
 		selector := substr(right(secret, 66), 1, 22);
 
 		-- the rows of a token in one statement, with the locks on what it refers to
-		IF environment IS NULL THEN
+		IF environment IS NULL AND projects IS NULL THEN
 			WITH t AS (
 				INSERT INTO unleash_tokens.api_token
 					(selector, verifier, token_name, type, all_projects, created_at, expires_at, created_by)
 				VALUES (selector, sha256(bytes), token_name, token_type, true, made_at, expiry, actor)
 				ON CONFLICT DO NOTHING RETURNING 1)
+			INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, data)
+			SELECT 'api-token-created', selector, token_name, actor, data FROM t;
+		ELSIF environment IS NULL THEN
+			WITH p AS (
+				SELECT FROM unleash_tokens.project AS p WHERE p.id = ANY (projects) ORDER BY p.id FOR KEY SHARE),
+			t AS (
+				INSERT INTO unleash_tokens.api_token
+					(selector, verifier, token_name, type, all_projects, created_at, expires_at, created_by)
+				SELECT selector, sha256(bytes), token_name, token_type, false, made_at, expiry, actor
+				WHERE (SELECT count(*) FROM p) = cardinality(projects)
+				ON CONFLICT DO NOTHING RETURNING 1),
+			l AS (
+				INSERT INTO unleash_tokens.api_token_project (selector, project, ord)
+				SELECT selector, u.id, u.ord FROM t, unnest(projects) WITH ORDINALITY AS u (id, ord))
 			INSERT INTO unleash_tokens.api_token_event (type, selector, token_name, actor, data)
 			SELECT 'api-token-created', selector, token_name, actor, data FROM t;
 		ELSIF projects IS NULL THEN

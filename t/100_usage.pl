@@ -456,7 +456,7 @@ is($plain->safe_psql('postgres', q{SELECT count(*) FROM jsonb_array_elements(unl
 	3, 'in the list neither');
 $plain->safe_psql('postgres', q{UPDATE unleash_tokens.api_token SET seen_at = '2001-01-01 UTC'});
 is($plain->safe_psql('postgres', q{SELECT count(*) FROM unleash_tokens.api_tokens WHERE seen_at = '2001-01-01 UTC'}), 3, 'but for those that were there');
-is($plain->safe_psql('postgres', 'SELECT * FROM unleash_tokens.stat'), '|' x 12, 'stat knows nothing');
+is($plain->safe_psql('postgres', 'SELECT * FROM unleash_tokens.stat'), '|' x 15, 'stat knows nothing');
 is($plain->safe_psql('postgres', 'SELECT unleash_tokens.stat_reset()'), '', 'stat_reset() has nothing to do');
 is($plain->psql('postgres', q{SELECT unleash_tokens.note_usage(ARRAY['0123456789012345678901'], ARRAY[now()])}), 0, 'nor has note_usage()');
 is($plain->safe_psql('postgres', q{SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'unleash'}), 0, 'there are no processes');

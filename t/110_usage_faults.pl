@@ -306,7 +306,8 @@ $node->safe_psql('old', q{
 	SELECT unleash_tokens.create_api_token('{"type": "frontend", "tokenName": "scoped", "projects": ["a", "b"], "expiresAt": "2090-01-01T00:00:00Z"}')});
 is(validate($node, 1, 20, 'old'), 20, 'version 1.0: tokens are validated');
 wait_until_written($node, 'version 1.0: and the uses written');
-my $rows = q{SELECT md5(string_agg(t::text, ',' ORDER BY selector)) FROM unleash_tokens.api_token AS t};
+my $rows = q{SELECT md5(string_agg(ROW(selector, verifier, token_name, type, environment, all_projects, by_verifier, created_at, expires_at, seen_at, alias, created_by)::text, ',' ORDER BY selector))
+	FROM unleash_tokens.api_token};
 my $old_rows = $node->safe_psql('old', $rows);
 is($node->safe_psql('old', 'SELECT count(*) FROM unleash_tokens.api_token WHERE seen_at IS NOT NULL'), 20, 'version 1.0: all of them');
 $session = new_session($node, 'old');

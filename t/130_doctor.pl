@@ -147,7 +147,7 @@ breaks($node, 'ALTER TABLE unleash_tokens.backup_row ENABLE REPLICA TRIGGER rest
 breaks($node, 'DROP TRIGGER mark_changed ON unleash_tokens.project', 'own_triggers error', qr/trigger mark_changed on unleash_tokens.project/, '... or gone');
 breaks($node, 'ALTER TABLE unleash_tokens.environment DISABLE TRIGGER ALL; ALTER TABLE unleash_tokens.environment ENABLE TRIGGER USER', 'own_triggers error',
 	qr/a foreign key of unleash_tokens.environment is not enforced/, 'a foreign key is disabled');
-breaks($node, 'ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_scope_check', 'constraints error', qr/api_token_scope_check is missing/, 'a constraint is gone');
+breaks($node, 'ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_type_check', 'constraints error', qr/api_token_type_check is missing/, 'a constraint is gone');
 breaks($node, q{ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_type_check; ALTER TABLE unleash_tokens.api_token ADD CONSTRAINT api_token_type_check CHECK (type <> '') NOT VALID},
 	'constraints error', qr/api_token_type_check is missing or not valid/, '... or not valid');
 breaks($node, 'DROP INDEX unleash_tokens.api_token_verifier_idx', 'indexes error', qr/api_token_verifier_idx is missing/, 'an index is gone');

@@ -220,7 +220,7 @@ sub call_everything
 	$log =~ s/(?<![0-9A-Za-z])[0-9A-Za-z]{22}(_[0-9A-Za-z]{43})?(?![0-9A-Za-z])/SELECTOR/g;
 	$log =~ s/\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(Z|\+00)/TIME/g;
 	$log =~ s/[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}/ID/g;
-	$log =~ s/^((?:get_stat|stat): (?:\d+\|){5})\d+/$1HELD/mg;
+	$log =~ s/^((?:get_stat|stat): (?:\d+\|){8})\d+/$1HELD/mg;
 	$log =~ s/^(api_token_events: )?\d+\|(?=TIME\|api-token)/ID|/mg;
 	return $log;
 }
