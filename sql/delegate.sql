@@ -26,6 +26,10 @@ FROM (SELECT what, pg_temp.make(type, projects) AS secret FROM (VALUES
 	('of ours and 100 others', 'client', (SELECT '["mine"]' || jsonb_agg('p' || i) FROM generate_series(1, 100) AS i)),
 	('of ours', 'client', '["mine"]')) AS v (what, type, projects)) AS made;
 INSERT INTO kept VALUES ('none', 'development:none.v2_' || repeat('0', 22) || '_' || repeat('0', 43), repeat('0', 22));
+-- Others have many: a plan for a table of a few rows may read it whole.
+SELECT jsonb_array_length(unleash_tokens.create_api_tokens((SELECT jsonb_agg(jsonb_build_object('type', 'client', 'tokenName', 'of others', 'project', 'p' || i % 100 + 1))
+	FROM generate_series(1, 5000) AS i))) AS made;
+ANALYZE unleash_tokens.api_token, unleash_tokens.api_token_project;
 
 -- How many rows and indexes were looked at in this transaction.
 CREATE FUNCTION pg_temp.reads() RETURNS bigint LANGUAGE sql AS $$
@@ -53,8 +57,8 @@ SELECT what, concat(method, ' ', name) AS request, kind, (pg_temp.ask(method, pa
 FROM kept, (VALUES ('PUT', '', '/api/admin/api-tokens/', ''), ('DELETE', '', '/api/admin/api-tokens/', ''), ('POST', 'cancel', '/api/admin/api-tokens/', '/rotate/cancel'),
 	('DELETE', 'of project', '/api/admin/projects/mine/api-tokens/', '')) AS r (method, name, path, after), (VALUES ('selector'), ('secret')) AS k (kind)
 WHERE what NOT IN ('key', 'of ours');
--- nothing tells it from one that is not there; what shares a project with the key is told from that by a look at its other projects, one of which is read
-SELECT a.what, bool_and(a.answer = n.answer) AS same_answer, CASE WHEN a.what LIKE 'of ours%' THEN bool_and(a.reads - n.reads <= 4) ELSE bool_and(a.reads = n.reads) END AS same_reads
+-- one row of its projects is read, and no more: that alone tells it from one that is not there
+SELECT a.what, bool_and(a.answer = n.answer) AS same_answer, CASE WHEN a.what LIKE 'of ours%' THEN bool_and(a.reads - n.reads <= 2) ELSE bool_and(a.reads - n.reads BETWEEN 0 AND 1) END AS same_reads
 FROM asked AS a JOIN asked AS n ON n.what = 'none' AND (n.request, n.kind) = (a.request, a.kind) WHERE a.what <> 'none' GROUP BY a.what ORDER BY a.what COLLATE "C";
 SELECT count(*) AS kept, count(*) FILTER (WHERE expires_at IS NOT NULL) AS changed FROM unleash_tokens.api_token WHERE token_name = 'delegated';
 -- reads are counted

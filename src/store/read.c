@@ -20,6 +20,7 @@
 #include "utils/memutils.h"
 
 #include "base/compat.h"
+#include "base/scope.h"
 #include "store/latest.h"
 #include "store/read.h"
 #include "store/row.h"
@@ -111,6 +112,31 @@ read_scope(UtLatest *latest, SeenProjects *seen, UtToken *token)
 	for (int i = 0; i < scope->count; i++)
 		scope->ids[i] = places[i].id;
 	pfree(places);
+}
+
+/*
+ * Without a statement, whose plan would decide what is read: at most one row of
+ * others tells their token from none.
+ */
+bool
+ut_store_is_within(const char *selector, const UtScope *bounds)
+{
+	UtLatest	latest;
+	TupleTableSlot *row;
+	bool		within = false;
+
+	ut_latest_open(&latest, UT_BY_SELECTOR);
+	ut_latest_seek(&latest, UT_TABLE_SCOPE, CStringGetTextDatum(selector));
+	while ((row = ut_latest_next(&latest, UT_TABLE_SCOPE)) != NULL)
+	{
+		bool		isnull;
+
+		within = ut_scope_names(bounds, TextDatumGetCString(slot_getattr(row, SCOPE_PROJECT, &isnull)));
+		if (!within)
+			break;
+	}
+	ut_latest_close(&latest);
+	return within;
 }
 
 bool

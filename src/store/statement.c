@@ -142,12 +142,6 @@ const UtStatement ut_statements[UT_PLANS] = {
 		"(SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t WHERE t.selector = s.selector OFFSET 0) AS t "
 		"WHERE NOT t.all_projects ORDER BY t.created_at, t.selector",
 	1, {TEXTARRAYOID}, true},
-	[UT_PLAN_IS_WITHIN] = {
-		"SELECT FROM (SELECT p.selector FROM unleash_tokens.api_token_project AS p "
-		"WHERE p.selector = $1 AND p.project = ANY ($2) OFFSET 0) AS p "
-		"WHERE NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS q "
-		"WHERE q.selector = p.selector AND q.project <> ALL ($2)) LIMIT 1",
-	2, {TEXTOID, TEXTARRAYOID}, true},
 	[UT_PLAN_LOCK] = {
 		"SELECT FROM unleash_tokens.api_token WHERE selector = $1 FOR UPDATE",
 	1, {TEXTOID}, true},

@@ -73,18 +73,6 @@ ut_store_has_environment(const char *name)
 }
 
 bool
-ut_store_is_within(const char *selector, const UtScope *bounds)
-{
-	Datum		values[] = {CStringGetTextDatum(selector), ut_row_text_array(bounds->ids, bounds->count)};
-	bool		found;
-
-	ut_store_open();
-	found = ut_store_run(UT_PLAN_IS_WITHIN, values, NULL, UT_VIEW_LATEST) > 0;
-	ut_store_close();
-	return found;
-}
-
-bool
 ut_store_lock_environment(const char *name)
 {
 	UtDirectResult result = ut_direct_lock_environment(name);

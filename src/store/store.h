@@ -85,8 +85,8 @@ extern void ut_store_visit_project(const char *project, bool keep, UtVisitor vis
 extern void ut_store_visit_within(const UtScope *bounds, bool keep, UtVisitor visitor, void *arg);
 
 /*
- * Are the projects of that token, of which there is one, all among these?  A
- * token that has none of them reads as one that is not there.  Locks nothing.
+ * Are the projects of that token, of which there is one, all among these?  Of one
+ * that has others no more is read than the first of those.  Locks nothing.
  */
 extern bool ut_store_is_within(const char *selector, const UtScope *bounds);
 
