@@ -144,25 +144,6 @@ _PG_init(void)
 
 /* ---- SQL door ---- */
 
-/*
- * Something was written.  When PostgREST calls this very function, the answer is
- * 201, with the place of the one token that was made.
- */
-static void
-answer_created(const char *function, const char *selector)
-{
-	StringInfoData headers;
-
-	ut_promise_make();
-	if (!ut_postgrest_is_calling(function))
-		return;
-	initStringInfo(&headers);
-	if (selector != NULL)
-		ut_postgrest_add_location(&headers, "../api_tokens?selector=eq.", selector);
-	ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
-	ut_postgrest_answer(201, &headers);
-}
-
 Datum
 unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 {
@@ -176,7 +157,8 @@ unleash_tokens_create_api_token(PG_FUNCTION_ARGS)
 		!ut_service_create(&create, &actor, &token, &secret, &problem))
 		ut_problem_raise(&problem);
 
-	answer_created("create_api_token", token.selector);
+	ut_promise_make();
+	ut_postgrest_answer_secret("create_api_token", 201, token.selector);
 	PG_RETURN_JSONB_P(ut_answer_shown(&token, secret));
 }
 
@@ -189,7 +171,8 @@ unleash_tokens_create_api_tokens(PG_FUNCTION_ARGS)
 
 	if (!ut_batch_create(PG_ARGISNULL(0) ? NULL : PG_GETARG_JSONB_P(0), &actor, &answer, &problem))
 		ut_problem_raise(&problem);
-	answer_created("create_api_tokens", NULL);
+	ut_promise_make();
+	ut_postgrest_answer_secret("create_api_tokens", 201, NULL);
 	PG_RETURN_JSONB_P(answer);
 }
 

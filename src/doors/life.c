@@ -61,18 +61,13 @@ unleash_tokens_enforce_lifetime(PG_FUNCTION_ARGS)
 	return (Datum) 0;
 }
 
-/* A secret is shown here: no cache on the way may keep it. */
-static void
-answer_rotated(void)
+/* An unknown token is NULL, as for change and delete; all else is an error. */
+static Datum
+refuse(FunctionCallInfo fcinfo, const UtProblem *problem)
 {
-	StringInfoData headers;
-
-	ut_promise_make();
-	if (!ut_postgrest_is_calling("rotate_api_token"))
-		return;
-	initStringInfo(&headers);
-	ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
-	ut_postgrest_answer(200, &headers);
+	if (problem->id != UT_PROBLEM_TOKEN_UNKNOWN)
+		ut_problem_raise(problem);
+	PG_RETURN_NULL();
 }
 
 /* A length of time that is NULL is none that was given: the defaults are for who leaves it out. */
@@ -96,12 +91,9 @@ unleash_tokens_rotate_api_token(PG_FUNCTION_ARGS)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	if (!ut_rotation_begin(text_to_cstring(PG_GETARG_TEXT_PP(0)), &rotate, &actor, &token, &secret, &problem))
-	{
-		if (problem.id == UT_PROBLEM_TOKEN_UNKNOWN)
-			PG_RETURN_NULL();
-		ut_problem_raise(&problem);
-	}
-	answer_rotated();
+		return refuse(fcinfo, &problem);
+	ut_promise_make();
+	ut_postgrest_answer_secret("rotate_api_token", 200, NULL);
 	PG_RETURN_JSONB_P(ut_answer_shown(&token, secret));
 }
 
@@ -115,11 +107,7 @@ end_rotation(PG_FUNCTION_ARGS, bool cancel)
 	if (PG_ARGISNULL(0))
 		PG_RETURN_NULL();
 	if (!ut_rotation_end(text_to_cstring(PG_GETARG_TEXT_PP(0)), cancel, &actor, &token, &problem))
-	{
-		if (problem.id == UT_PROBLEM_TOKEN_UNKNOWN)
-			PG_RETURN_NULL();
-		ut_problem_raise(&problem);
-	}
+		return refuse(fcinfo, &problem);
 	ut_promise_make();
 	PG_RETURN_JSONB_P(ut_answer_shown(&token, NULL));
 }
@@ -139,9 +127,9 @@ unleash_tokens_cancel_rotation(PG_FUNCTION_ARGS)
 Datum
 unleash_tokens_get_notice_days(PG_FUNCTION_ARGS)
 {
-	int			days[UT_NOTICES];
+	const int  *days;
 	Datum		values[UT_NOTICES];
-	int			count = ut_notice_days(days);
+	int			count = ut_notice_days(&days);
 
 	for (int i = 0; i < count; i++)
 		values[i] = Int32GetDatum(days[i]);

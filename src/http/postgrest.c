@@ -91,6 +91,20 @@ ut_postgrest_append_headers(StringInfo headers)
 }
 
 void
+ut_postgrest_answer_secret(const char *function, int status, const char *selector)
+{
+	StringInfoData headers;
+
+	if (!ut_postgrest_is_calling(function))
+		return;
+	initStringInfo(&headers);
+	if (selector != NULL)
+		ut_postgrest_add_location(&headers, "../api_tokens?selector=eq.", selector);
+	ut_postgrest_add_header(&headers, "Cache-Control", "no-store");
+	ut_postgrest_answer(status, &headers);
+}
+
+void
 ut_postgrest_answer(int status, StringInfo headers)
 {
 	char		digits[12];

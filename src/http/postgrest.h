@@ -46,6 +46,13 @@ extern void ut_postgrest_add_location(StringInfo headers, const char *list, cons
 /* Add headers to those that somebody set before; the answer may be another's. */
 extern void ut_postgrest_append_headers(StringInfo headers);
 
+/*
+ * The answer of a SQL function that shows a secret, when PostgREST calls that
+ * very one: no cache on the way may keep it.  With a selector it says where the
+ * token is.
+ */
+extern void ut_postgrest_answer_secret(const char *function, int status, const char *selector);
+
 /* Set status and headers of the answer. */
 extern void ut_postgrest_answer(int status, StringInfo headers);
 

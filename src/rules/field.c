@@ -159,6 +159,22 @@ ut_field_boolean(Jsonb *body, const char *key, const char *path, bool *value,
 }
 
 bool
+ut_field_whole(const JsonbValue *value, int64 most, int64 *number)
+{
+	char	   *digits;
+	char	   *end;
+
+	if (value->type != jbvNumeric)
+		return false;
+	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
+	if (*digits < '0' || *digits > '9')
+		return false;
+	errno = 0;
+	*number = strtoi64(digits, &end, 10);
+	return errno == 0 && *end == '\0' && *number <= most;
+}
+
+bool
 ut_field_time(Jsonb *body, const char *key, const char *path,
 			  TimestampTz *time, UtProblem *problem)
 {

@@ -51,6 +51,9 @@ extern bool ut_field_boolean(Jsonb *body, const char *key, const char *path,
 extern bool ut_field_time(Jsonb *body, const char *key, const char *path,
 						  TimestampTz *time, UtProblem *problem);
 
+/* Is it a whole number from 0 to most?  Then *number is that. */
+extern bool ut_field_whole(const JsonbValue *value, int64 most, int64 *number);
+
 extern bool ut_field_is_array(const JsonbValue *value);
 
 /* The refusal of a body that lacks a required field; always false. */

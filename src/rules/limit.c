@@ -40,32 +40,22 @@ static const Member members[] = {
 	{"burst", "/body/rateLimit/burst", UT_RATE_BURST_MAX},
 };
 
-/* A whole number from 1 on in at most 7 digits; *end is what stands behind it. */
-static bool
-read_number(const char *digits, int most, int *number, const char **end)
-{
-	size_t		len = strspn(digits, "0123456789");
-	long		value = len >= 1 && len <= 7 ? strtol(digits, NULL, 10) : 0;
-
-	*end = digits + len;
-	*number = (int) value;
-	return value >= 1 && value <= most;
-}
-
 /* *number stays as it is when the member is not there. */
 static bool
 read_member(JsonbContainer *object, const Member *member, int *number, int *found,
 			UtProblem *problem)
 {
 	JsonbValue *value = getKeyJsonValueFromContainer(object, member->name, strlen(member->name), NULL);
-	const char *end;
+	int64		whole;
 
 	if (value == NULL)
 		return true;
 	(*found)++;
-	if (value->type == jbvNumeric &&
-		read_number(ut_field_show_value(value), member->most, number, &end) && *end == '\0')
+	if (ut_field_whole(value, member->most, &whole) && whole >= 1)
+	{
+		*number = (int) whole;
 		return true;
+	}
 	return ut_problem_set(problem, UT_PROBLEM_RATE_LIMIT, member->path,
 						  "The field %s of rateLimit must be a whole number from 1 to %d. You sent %s.",
 						  member->name, member->most, ut_field_show_value(value));
@@ -152,6 +142,18 @@ ut_limit_read_sources(Jsonb *body, UtSources *sources, bool *given, UtProblem *p
 /* By type; those of tokens that have no limit of their own. */
 static UtRate defaults[UT_TOKEN_TYPES];
 static char *settings[UT_TOKEN_TYPES];
+
+/* A whole number from 1 on in at most 7 digits; *end is what stands behind it. */
+static bool
+read_number(const char *digits, int most, int *number, const char **end)
+{
+	size_t		len = strspn(digits, "0123456789");
+	long		value = len >= 1 && len <= 7 ? strtol(digits, NULL, 10) : 0;
+
+	*end = digits + len;
+	*number = (int) value;
+	return value >= 1 && value <= most;
+}
 
 /* "<limit>/<period>" or "<limit>/<period> burst <burst>"; false when it is neither. */
 static bool

@@ -28,7 +28,7 @@
 
 #define DEFAULT_GRACE_SECONDS (24 * 60 * 60)
 #define DEFAULT_ACTIVATION_SECONDS (7 * 24 * 60 * 60)
-#define MAX_SECONDS_DIGITS 11	/* more than 1,000 years have */
+#define MAX_SECONDS INT64CONST(99999999999) /* more than 1,000 years have */
 
 #define MAX_NAME 1000			/* characters of a token name */
 #define MAX_PROJECTS 1000		/* elements of projects */
@@ -67,44 +67,55 @@ fit_environment(UtCreate *create, UtProblem *problem)
 	return true;
 }
 
+/* For a token of that project alone; what the body says of projects does not count (A-project-08). */
+static bool
+take_project(const char *project, UtScope *scope)
+{
+	memset(scope, 0, sizeof(UtScope));
+	scope->ids = palloc(sizeof(char *));
+	scope->ids[0] = pstrdup(project);
+	scope->count = 1;
+	return true;
+}
+
+static bool
+check_type_in_project(UtTokenType type, UtProblem *problem)
+{
+	return type != UT_TOKEN_ADMIN ||
+		ut_problem_set(problem, UT_PROBLEM_TYPE_ADMIN, "/body/type",
+					   "The field type must be one of client, backend and frontend. You sent \"admin\".");
+}
+
 /*
  * The rules for create.  What a field may be is checked before how the fields
  * fit together.
  */
-bool
-ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
+static bool
+read_create(Jsonb *body, const char *project, UtCreate *create, UtProblem *problem)
 {
 	return ut_field_object(body, problem) &&
 		read_type(body, &create->type, problem) &&
+		(project == NULL || check_type_in_project(create->type, problem)) &&
 		read_name(body, &create->name, problem) &&
 		read_environment(body, &create->environment, problem) &&
-		read_scope(body, &create->scope, problem) &&
+		(project != NULL ? take_project(project, &create->scope) :
+		 read_scope(body, &create->scope, problem)) &&
 		read_expiry(body, &create->expires_at, problem) &&
 		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
 		read_limits(body, create, problem) &&
 		fit_environment(create, problem);
 }
 
-/* What the body says of projects does not count (A-project-08). */
+bool
+ut_request_create(Jsonb *body, UtCreate *create, UtProblem *problem)
+{
+	return read_create(body, NULL, create, problem);
+}
+
 bool
 ut_request_create_in(Jsonb *body, const char *project, UtCreate *create, UtProblem *problem)
 {
-	if (!ut_field_object(body, problem) ||
-		!read_type(body, &create->type, problem))
-		return false;
-	if (create->type == UT_TOKEN_ADMIN)
-		return ut_problem_set(problem, UT_PROBLEM_TYPE_ADMIN, "/body/type",
-							  "The field type must be one of client, backend and frontend. You sent \"admin\".");
-	memset(&create->scope, 0, sizeof(UtScope));
-	create->scope.ids = palloc(sizeof(char *));
-	create->scope.ids[0] = pstrdup(project);
-	create->scope.count = 1;
-	return read_name(body, &create->name, problem) &&
-		read_environment(body, &create->environment, problem) &&
-		read_expiry(body, &create->expires_at, problem) &&
-		ut_field_boolean(body, "rotatable", "/body/rotatable", &create->rotatable, problem) &&
-		read_limits(body, create, problem) &&
-		fit_environment(create, problem);
+	return read_create(body, project, create, problem);
 }
 
 bool
@@ -126,7 +137,6 @@ static bool
 read_seconds(Jsonb *body, int64 *seconds, UtProblem *problem)
 {
 	JsonbValue *value = ut_field_find(body, "graceSeconds");
-	char	   *digits;
 
 	if (value == NULL)
 		return true;
@@ -134,13 +144,10 @@ read_seconds(Jsonb *body, int64 *seconds, UtProblem *problem)
 		return ut_problem_set(problem, UT_PROBLEM_FIELD_TYPE, "/body/graceSeconds",
 							  "The field graceSeconds must be a number. You sent %s.",
 							  ut_field_show_value(value));
-	digits = DatumGetCString(DirectFunctionCall1(numeric_out, NumericGetDatum(value->val.numeric)));
-	if (strlen(digits) > MAX_SECONDS_DIGITS || digits[strspn(digits, "0123456789")] != '\0')
-		return ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, "/body/graceSeconds",
-							  "The field graceSeconds must be a whole number of seconds. You sent %s.",
-							  ut_field_show_value(value));
-	*seconds = strtoi64(digits, NULL, 10);
-	return true;
+	return ut_field_whole(value, MAX_SECONDS, seconds) ||
+		ut_problem_set(problem, UT_PROBLEM_ROTATION_TIME, "/body/graceSeconds",
+					   "The field graceSeconds must be a whole number of seconds. You sent %s.",
+					   ut_field_show_value(value));
 }
 
 /* What the times of a rotation may be, whoever asks for them. */

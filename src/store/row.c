@@ -303,11 +303,8 @@ static void
 read_rotation(const Datum *values, const bool *nulls, UtToken *token)
 {
 	token->is_rotated = !nulls[UT_COLUMN_NEXT_VERIFIER - 1];
-	token->used.is_set = false;
 	if (token->is_rotated)
 		read_digest(values[UT_COLUMN_NEXT_VERIFIER - 1], token->next_verifier);
-	else
-		memset(token->next_verifier, 0, UT_VERIFIER_LEN);
 	token->activate_by = get_time(values, nulls, UT_COLUMN_ACTIVATE_BY);
 	token->old_until = get_time(values, nulls, UT_COLUMN_OLD_UNTIL);
 }
@@ -318,24 +315,12 @@ ut_row_is_whole(const UtToken *token)
 	return token->rotatable || token->rate.limit != 0 || token->sources.listed;
 }
 
-/* A token of a table that has no such columns. */
-static void
-forget_what_came_later(UtToken *token)
-{
-	token->rotatable = token->is_rotated = token->used.is_set = false;
-	memset(token->next_verifier, 0, UT_VERIFIER_LEN);
-	token->activate_by = token->old_until = UT_TIME_UNSET;
-	memset(&token->rate, 0, sizeof(token->rate));
-	memset(&token->sources, 0, sizeof(UtSources));
-}
-
 static void
 read_what_came_later(const Datum *values, const bool *nulls, UtToken *token)
 {
 	token->rotatable = DatumGetBool(values[UT_COLUMN_ROTATABLE - 1]);
 	read_rotation(values, nulls, token);
 	token->rate = get_rate(values, nulls);
-	memset(&token->sources, 0, sizeof(UtSources));
 	if (!nulls[UT_COLUMN_ALLOWED_IPS - 1])
 		token->sources = read_sources(DatumGetArrayTypeP(values[UT_COLUMN_ALLOWED_IPS - 1]));
 }
@@ -348,7 +333,9 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	bool	   *nulls = row->tts_isnull;
 
 	slot_getsomeattrs(row, is_whole ? UT_COLUMN_ALLOWED_IPS : UT_COLUMN_ALIAS);
-	memset(&token->scope, 0, sizeof(UtScope));
+	/* as a token of version 1.0 is, whose table has no more columns */
+	memset(token, 0, sizeof(UtToken));
+	token->activate_by = token->old_until = UT_TIME_UNSET;
 	token->selector = get_text(values, nulls, UT_COLUMN_SELECTOR);
 	read_digest(values[UT_COLUMN_VERIFIER - 1], token->verifier);
 	token->name = get_text(values, nulls, UT_COLUMN_NAME);
@@ -361,6 +348,4 @@ ut_row_read_token(TupleTableSlot *row, UtToken *token)
 	token->alias = get_text(values, nulls, UT_COLUMN_ALIAS);
 	if (is_whole)
 		read_what_came_later(values, nulls, token);
-	else
-		forget_what_came_later(token);
 }

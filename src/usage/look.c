@@ -44,9 +44,9 @@ static int	nwaiting = 0;
 TimestampTz
 ut_look_next(void)
 {
-	int			days[UT_NOTICES];
+	const int  *days;
 
-	if (RecoveryInProgress() || ut_notice_days(days) == 0)
+	if (RecoveryInProgress() || ut_notice_days(&days) == 0)
 		return DT_NOEND;
 	return listed_at == 0 ? 0 : TimestampTzPlusMilliseconds(listed_at, LOOK_MS);
 }

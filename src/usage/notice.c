@@ -25,6 +25,7 @@
 #include "utils/varlena.h"
 
 #include "base/clock.h"
+#include "base/compat.h"
 #include "store/notice.h"
 #include "text/datetime.h"
 #include "usage/notice.h"
@@ -36,7 +37,15 @@
 #define NAME_MAX_SENT 1000		/* bytes; escaped six times as many, and a
 								 * message may have 8,000 */
 
+/* Sorted; what the check hook makes of the setting. */
+typedef struct Days
+{
+	int			count;
+	int			days[UT_NOTICES];
+} Days;
+
 static char *expiry_notice = NULL;
+static const Days *notice_days = NULL;
 
 /* ---- The setting ---- */
 
@@ -57,43 +66,51 @@ read_number(const char *name)
 	return *name == '\0' && number <= UT_NOTICE_DAYS_MAX ? number : 0;
 }
 
-/* The days of a list, sorted; -1 when it cannot be meant. */
-static int
-read_days(const char *setting, int *days)
+static bool
+read_days(const char *setting, Days *list)
 {
 	List	   *names;
 	ListCell   *cell;
-	int			count = 0;
 
+	list->count = 0;
 	if (!SplitGUCList(pstrdup(setting), ',', &names))
-		return -1;
+		return false;
 	foreach(cell, names)
 	{
-		if (count == UT_NOTICES)
-			return -1;
-		days[count] = read_number(lfirst(cell));
-		if (days[count++] == 0)
-			return -1;
+		if (list->count == UT_NOTICES)
+			return false;
+		list->days[list->count] = read_number(lfirst(cell));
+		if (list->days[list->count++] == 0)
+			return false;
 	}
-	qsort(days, count, sizeof(int), compare_days);
-	for (int i = 1; i < count; i++)
+	qsort(list->days, list->count, sizeof(int), compare_days);
+	for (int i = 1; i < list->count; i++)
 	{
-		if (days[i] == days[i - 1])
-			return -1;
+		if (list->days[i] == list->days[i - 1])
+			return false;
 	}
-	return count;
+	return true;
 }
 
 static bool
 check_expiry_notice(char **value, void **extra, GucSource source)
 {
-	int			days[UT_NOTICES];
+	Days	   *list = ut_guc_malloc(sizeof(Days));
 
-	if (read_days(*value, days) >= 0)
+	if (list == NULL)
+		return false;
+	*extra = list;
+	if (read_days(*value, list))
 		return true;
 	GUC_check_errdetail("Give at most %d different numbers of days from 1 to %d, separated by commas, or nothing.",
 						UT_NOTICES, UT_NOTICE_DAYS_MAX);
 	return false;
+}
+
+static void
+assign_expiry_notice(const char *value, void *extra)
+{
+	notice_days = extra;
 }
 
 void
@@ -104,13 +121,14 @@ ut_notice_init(void)
 							   "Several numbers make several notices; empty: none.",
 							   &expiry_notice,
 							   "30, 7, 1",
-							   PGC_SIGHUP, GUC_LIST_INPUT, check_expiry_notice, NULL, NULL);
+							   PGC_SIGHUP, GUC_LIST_INPUT, check_expiry_notice, assign_expiry_notice, NULL);
 }
 
 int
-ut_notice_days(int *days)
+ut_notice_days(const int **days)
 {
-	return read_days(expiry_notice, days);
+	*days = notice_days->days;
+	return notice_days->count;
 }
 
 /* ---- Who is told ---- */
@@ -168,8 +186,8 @@ notify(int days, const UtExpiring *expiring, int count)
 bool
 ut_notice_tell(void)
 {
-	int			days[UT_NOTICES];
-	int			count = ut_notice_days(days);
+	const int  *days;
+	int			count = ut_notice_days(&days);
 	TimestampTz now = GetCurrentTimestamp();
 	TimestampTz after = now;
 

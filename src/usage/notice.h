@@ -18,10 +18,10 @@
 extern void ut_notice_init(void);
 
 /*
- * The days that the setting names, the fewest first, into days, which has room
- * for UT_NOTICES; returns how many there are, 0 for none.
+ * The days that the setting names, the fewest first; returns how many there are,
+ * 0 for none.  *days is good until the setting changes.
  */
-extern int	ut_notice_days(int *days);
+extern int	ut_notice_days(const int **days);
 
 /*
  * In a transaction of a worker: tell of the next tokens that are about to
