@@ -115,10 +115,12 @@ my ($code, $out, $err) = $node->psql('postgres', qq{
 is(join(' ', grep { /MB/ } split /\n/, $out) =~ s/ 4MB//gr, 'reader writer reader third writer', 'rows that are written and taken back in one transaction');
 
 # More kinds of tokens than are kept.
-register($node, map { "p$_" } 1 .. 40);
-my @secrets = map { new_secret($node, 'client', "t$_", ["p$_"]) } 1 .. 40;
-$node->safe_psql('postgres', join ';', map { sprintf q{SELECT unleash_tokens.set_guard_role('client', '%s', project => 'p%d')}, (qw(reader writer third))[ $_ % 3 ], $_ } 1 .. 40);
-my @order = map { 1 + int rand 40 } 1 .. 400;
+my $kinds = 300;
+my @secrets = split /\n/, $node->safe_psql('postgres', qq{
+	INSERT INTO unleash_tokens.project (id) SELECT 'p' || i FROM generate_series(1, $kinds) AS i;
+	SELECT unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 't' || i, 'projects', jsonb_build_array('p' || i))) ->> 'secret' FROM generate_series(1, $kinds) AS i;
+	DO \$\$ BEGIN PERFORM unleash_tokens.set_guard_role('client', (ARRAY['reader', 'writer', 'third'])[i % 3 + 1], project => 'p' || i) FROM generate_series(1, $kinds) AS i; END \$\$});
+my @order = map { 1 + int rand $kinds } 1 .. 3 * $kinds;
 $out = $node->safe_psql('postgres', join '', map { "BEGIN; DO \$\$ BEGIN PERFORM unleash_tokens.guard('$secrets[$_ - 1]'); END \$\$; SELECT current_user; COMMIT;\n" } @order);
 is($out, join("\n", map { (qw(reader writer third))[ $_ % 3 ] } @order), 'more kinds of tokens than are kept');
 

@@ -18,6 +18,7 @@
 
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
+#include "common/hashfn.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -25,12 +26,17 @@
 #include "base/compat.h"
 #include "store/recall.h"
 
-/* So many kinds of tokens; one more, and it begins anew. */
-#define KEPT 16
+/*
+ * So many kinds of tokens, each in the place that its hash gives it, until
+ * another comes there: where each team has a project, there are many.
+ */
+#define KEPT 256
 
 /* A kind of tokens, and the row for it; without a role there is none. */
 typedef struct Kept
 {
+	MemoryContext context;		/* of all its texts; NULL: nothing is kept
+								 * here */
 	UtGuardRole kind;
 	UtGuardRole row;
 } Kept;
@@ -42,9 +48,7 @@ static struct
 {
 	uint32		as_of;			/* of changes */
 	Oid			table;
-	int			count;
 	Kept		places[KEPT];
-	MemoryContext context;
 }			kept;
 
 static void
@@ -52,6 +56,12 @@ note_change(Datum arg, Oid relation)
 {
 	if (!OidIsValid(relation) || relation == kept.table)
 		changes++;
+}
+
+static char *
+copy(const char *text)
+{
+	return text == NULL ? NULL : pstrdup(text);
 }
 
 static bool
@@ -74,25 +84,32 @@ ut_recall_now(Oid table)
 	return changes;
 }
 
+static uint32
+hash_text(uint32 hash, const char *text)
+{
+	return text == NULL ? hash_combine(hash, 0) :
+		hash_combine(hash, hash_bytes((const unsigned char *) text, strlen(text)));
+}
+
+static Kept *
+find_place(const UtGuardRole *kind)
+{
+	return &kept.places[hash_text(hash_text(hash_text(0, kind->type), kind->environment), kind->project) % KEPT];
+}
+
 bool
 ut_recall_find(const UtGuardRole *kind, UtGuardRole *row)
 {
-	AcceptInvalidationMessages();
-	if (kept.as_of != changes)
-		return false;
-	for (int i = 0; i < kept.count; i++)
-	{
-		const Kept *one = &kept.places[i];
+	const Kept *place = find_place(kind);
 
-		if (is_same(one->kind.type, kind->type) &&
-			is_same(one->kind.environment, kind->environment) &&
-			is_same(one->kind.project, kind->project))
-		{
-			*row = one->row;
-			return true;
-		}
-	}
-	return false;
+	AcceptInvalidationMessages();
+	if (kept.as_of != changes || place->context == NULL ||
+		!is_same(place->kind.type, kind->type) ||
+		!is_same(place->kind.environment, kind->environment) ||
+		!is_same(place->kind.project, kind->project))
+		return false;
+	*row = place->row;
+	return true;
 }
 
 /* Will the server tell of each row that is written, whoever writes it? */
@@ -111,12 +128,6 @@ is_watched(Relation table)
 	return false;
 }
 
-static char *
-copy(const char *text)
-{
-	return text == NULL ? NULL : MemoryContextStrdup(kept.context, text);
-}
-
 static UtGuardRole
 copy_row(const UtGuardRole *row)
 {
@@ -126,22 +137,38 @@ copy_row(const UtGuardRole *row)
 	};
 }
 
+static void
+empty(Kept *place)
+{
+	if (place->context != NULL)
+		MemoryContextDelete(place->context);
+	place->context = NULL;
+}
+
+static void
+fill(Kept *place, const UtGuardRole *kind, const UtGuardRole *row)
+{
+	MemoryContext context = AllocSetContextCreate(CacheMemoryContext, "unleash_tokens role of tokens",
+												  ALLOCSET_SMALL_SIZES);
+	MemoryContext before = MemoryContextSwitchTo(context);
+
+	place->kind = copy_row(kind);
+	place->row = copy_row(row);
+	place->context = context;	/* last: a copy that failed is none */
+	MemoryContextSwitchTo(before);
+}
+
 /* Nothing is kept that was read before a change that has been told of since. */
 void
 ut_recall_keep(Relation table, uint32 as_of, const UtGuardRole *kind, const UtGuardRole *row)
 {
+	Kept	   *place = find_place(kind);
+
 	if (as_of != changes || !is_watched(table))
 		return;
-	if (kept.context == NULL)
-		kept.context = AllocSetContextCreate(CacheMemoryContext, "unleash_tokens roles of tokens",
-											 ALLOCSET_SMALL_SIZES);
-	if (kept.as_of != as_of || kept.count == KEPT)
-	{
-		MemoryContextReset(kept.context);
-		kept.count = 0;
-	}
-	kept.places[kept.count].kind = copy_row(kind);
-	kept.places[kept.count].row = copy_row(row);
-	kept.count++;
+	for (int i = 0; i < KEPT && kept.as_of != as_of; i++)
+		empty(&kept.places[i]);
 	kept.as_of = as_of;
+	empty(place);
+	fill(place, kind, row);
 }
