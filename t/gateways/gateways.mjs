@@ -60,7 +60,7 @@ function takeConnection(socket) {
 		if (!/\r\n\r\n/.test(head) || answered) return;
 		if (mode === 'limited') {
 			answered = true;
-			socket.end('HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 7\r\nContent-Length: 28\r\nConnection: close\r\n\r\n{"name":"TooManyRequests"}  ');
+			socket.end('HTTP/1.1 429 Too Many Requests\r\nContent-Type: application/json\r\nRetry-After: 7\r\nRateLimit-Policy: "token";q=5;w=60\r\nRateLimit: "token";r=0;t=7\r\nContent-Length: 28\r\nConnection: close\r\n\r\n{"name":"TooManyRequests"}  ');
 		}
 	});
 	if (mode !== 'pass') return;
@@ -233,14 +233,46 @@ async function check({ name, at }) {
 			}
 			await poll('it works again', 10000, async () => (await send('GET', '/', key(good), undefined, at)).status === 200);
 		});
-	await test(`${name}: 429 is passed on with Retry-After`, async () => {
+	await test(`${name}: 429 is passed on with Retry-After and the limit`, async () => {
 		await wayIs('limited');
 		try {
-			await assertLater(at, 429, '7');
+			const answer = await assertLater(at, 429, '7');
+			assert.deepEqual([...answer.headers('RateLimit-Policy'), ...answer.headers('RateLimit')], ['"token";q=5;w=60', '"token";r=0;t=7'], answer.head);
 		} finally {
 			await wayIs('pass');
 		}
 	});
+}
+
+// Does the authority believe the gateways what they say of the client's address?  With the lines of http/place-server.conf that it has for them.
+async function believeGateways() {
+	const file = path.join(env.PGHOST, 'place-server.conf'), before = readFileSync(file, 'utf8');
+	const lines = [...readFileSync(path.join(root, 'http/place-server.conf'), 'utf8').matchAll(/^# ((?:set_real_ip_from|real_ip_\w+) .*)$/gm)].map(([, line]) => line.replace('10.0.0.2', '127.0.0.1'));
+	const reload = (text) => writeFileSync(file, text) ?? process.kill(Number(readFileSync(path.join(env.PGHOST, 'nginx.pid'), 'utf8')), 'SIGHUP');
+	assert.equal(lines.length, 3);
+	reload(before + lines.join('\n') + '\n');
+	return () => reload(before);
+}
+async function checkAddresses(there) {
+	const { secret: near } = (await create(minimal({ type: 'client', environment: 'production', allowedIps: ['127.0.0.2/32'] }))).json;
+	const from = (localAddress, at) => ({ host: '127.0.0.1', port: new URL(at).port, localAddress });
+	const ask = async (localAddress, at, headers = {}) => (await send('GET', '/auth', key(near, headers), undefined, from(localAddress, at))).status;
+	const doubt = await believeGateways();
+	try {
+		await poll('the authority believes', 10000, async () => (await ask('127.0.0.1', env.BASE_URL, { 'X-Forwarded-For': '127.0.0.2' })) === 204);
+		for (const { name, at } of there)
+			await test(`${name}: allowedIps means the address of the client, whatever he says of it`, async () => {
+				assert.equal(await ask('127.0.0.2', at), 200);
+				assert.equal(await ask('127.0.0.1', at), 401);
+				for (const one of ['X-Forwarded-For', 'X-Real-IP', 'Forwarded', 'X-Original-Address'])
+					for (const value of ['127.0.0.2', '127.0.0.2, 127.0.0.1', 'for=127.0.0.2'])
+						assert.equal(await ask('127.0.0.1', at, { [one]: value }), 401, `${one}: ${value}`);
+				assert.equal(await ask('127.0.0.2', at, { 'X-Forwarded-For': '127.0.0.3' }), 200);
+			});
+	} finally {
+		doubt();
+	}
+	await poll('the authority believes nobody', 10000, async () => (await ask('127.0.0.1', env.BASE_URL, { 'X-Forwarded-For': '127.0.0.2' })) === 401);
 }
 
 try {
@@ -250,6 +282,7 @@ try {
 		else skip(name, 'its package could not be installed');
 	}
 	for (const gateway of there) await check(gateway);
+	await checkAddresses(there);
 
 	if (installed('haproxy')) {
 		const { at } = await startGateway('haproxy', beforeServers);
