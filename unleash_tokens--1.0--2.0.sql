@@ -1146,6 +1146,18 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	'All databases are looked at once an hour, and when the configuration is reloaded; see last_error in the view stat, and the server''s log.'
 $$;
 
+CREATE FUNCTION unleash_tokens.check_rotations() RETURNS unleash_tokens.finding
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	SELECT 'warning', ARRAY(
+		SELECT format('the new secret of token %s was not used before %s and is refused', t.selector, date_trunc('second', t.activate_by))
+		FROM unleash_tokens.api_token AS t
+		WHERE t.next_verifier IS NOT NULL AND t.old_until IS NULL AND t.activate_by < clock_timestamp() - interval '1 hour'
+			AND (t.expires_at IS NULL OR t.expires_at > clock_timestamp())
+		ORDER BY t.selector LIMIT 11),
+	'Every new secret of a token was used in time, or still can be.',
+	'The old secrets go on. Rotate again, and see that the new secret is rolled out, or drop it: SELECT unleash_tokens.cancel_rotation(selector).'
+$$;
+
 CREATE FUNCTION unleash_tokens.check_token_limit() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
@@ -1262,6 +1274,7 @@ COMMENT ON FUNCTION unleash_tokens.check_scopeless_tokens() IS 'Check of doctor(
 COMMENT ON FUNCTION unleash_tokens.check_broken_references() IS 'Check of doctor(), error: a token is of a project or environment that is gone.';
 COMMENT ON FUNCTION unleash_tokens.check_expired_tokens() IS 'Check of doctor(), warning: more than 1,000 tokens, and one in ten, expired more than 90 days ago.';
 COMMENT ON FUNCTION unleash_tokens.check_expiry_notices() IS 'Check of doctor(), warning: for three hours nobody was told of a token that expires within a number of days of unleash_tokens.expiry_notice.';
+COMMENT ON FUNCTION unleash_tokens.check_rotations() IS 'Check of doctor(), warning: the new secret of a token that was rotated was not used in time, for an hour.';
 COMMENT ON FUNCTION unleash_tokens.check_token_limit() IS 'Check of doctor(), warning: nine tenths of max_tokens are used.';
 COMMENT ON FUNCTION unleash_tokens.check_rate_counted() IS 'Check of doctor(), error: there are limits of use, and the library is not in shared_preload_libraries.';
 COMMENT ON FUNCTION unleash_tokens.check_rate_slots() IS 'Check of doctor(), warning: tokens with a limit were refused since there was no room to count them, since stat_reset().';
@@ -1309,6 +1322,7 @@ LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_cata
 		('broken_references', unleash_tokens.check_broken_references()),
 		('expired_tokens', unleash_tokens.check_expired_tokens()),
 		('expiry_notices', unleash_tokens.check_expiry_notices()),
+		('rotations', unleash_tokens.check_rotations()),
 		('token_limit', unleash_tokens.check_token_limit()),
 		('rate_counted', unleash_tokens.check_rate_counted()),
 		('rate_slots', unleash_tokens.check_rate_slots()),
@@ -1356,6 +1370,7 @@ REVOKE ALL ON FUNCTION
 	unleash_tokens.check_broken_references(),
 	unleash_tokens.check_expired_tokens(),
 	unleash_tokens.check_expiry_notices(),
+	unleash_tokens.check_rotations(),
 	unleash_tokens.check_token_limit(),
 	unleash_tokens.check_rate_counted(),
 	unleash_tokens.check_rate_slots(),

@@ -160,13 +160,7 @@ COMMIT;
 FETCH held;
 SELECT who();
 CLOSE held;
--- nor does a prepared transaction leave it behind
-BEGIN;
-SELECT unleash_tokens.guard(secret('red')) IS NOT NULL;
-PREPARE TRANSACTION 'guarded';
-SELECT who();
 RESET SESSION AUTHORIZATION;
-ROLLBACK PREPARED 'guarded';
 
 -- A role brings its own settings, and they go with it.
 ALTER ROLE guard_writer SET statement_timeout = '77s';

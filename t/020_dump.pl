@@ -51,13 +51,14 @@ my %sources = (
 		  . sprintf($keep,
 			q{'{"type": "client", "tokenName": "all", "environment": "e"}', '{"type": "admin", "tokenName": "admin \u00e9\ud83d\ude00"}',
 			'{"type": "frontend", "tokenName": "two", "projects": ["renamed", "a"], "environment": "live"}',
+			'{"type": "admin", "tokenName": "team", "projects": ["renamed", "a"], "allowedIps": ["10.0.0.0/8"]}',
 			'{"type": "client", "tokenName": "goes with its project", "project": "gone"}'}
 		  )
 		  . q{SELECT unleash_tokens.set_guard_role('*', 'regress_unleash_guarded'), unleash_tokens.set_guard_role('client', 'regress_unleash_guarded', 'e'),
 			unleash_tokens.set_guard_role('frontend', 'role of \\ é', 'live', 'a'), unleash_tokens.set_guard_role(NULL, 'regress_unleash_guarded', project => 'gone');
 		UPDATE unleash_tokens.guard_role SET role = 'one that is not there' WHERE type = 'client';
 		DELETE FROM unleash_tokens.project WHERE id = 'gone';},
-		3
+		3	# from no address, so that of the team is refused
 	],
 	removed => [
 		q{INSERT INTO unleash_tokens.project (id) VALUES ('a');

@@ -308,6 +308,9 @@ breaks($node, sprintf($expired, 1001), 'expired_tokens warning', qr/1002 of 1104
 is($node->safe_psql('postgres', 'BEGIN; ' . sprintf($expired, 900) . "; $complaints; ROLLBACK"), '', '... but not a few');
 breaks($node, 'SET LOCAL unleash_tokens.max_tokens = 114', 'token_limit warning', qr/103 tokens, and at most 114 are allowed/, 'close to the limit');
 is($node->safe_psql('postgres', "BEGIN; SET LOCAL unleash_tokens.max_tokens = 116; $complaints; ROLLBACK"), '', '... but not far from it');
+my $rotated = q{UPDATE unleash_tokens.api_token SET expires_at = NULL, next_verifier = sha256('next'), grace = '1 day', activate_by = now() - interval '%s' WHERE token_name = 'two'};
+breaks($node, sprintf($rotated, '61 minutes'), 'rotations warning', qr/the new secret of token utok\w{18} was not used before .* and is refused/, 'a rotation that nobody finished');
+is($node->safe_psql('postgres', 'BEGIN; ' . sprintf($rotated, '59 minutes') . "; $complaints; ROLLBACK"), '', '... but not at once');
 breaks($node, q{UPDATE unleash_tokens.api_token SET created_at = now() + interval '1 minute' WHERE token_name = 'two'}, 'clock warning', qr/1 tokens were made later than now/, 'a token of the future');
 breaks($node, q{UPDATE unleash_tokens.api_token_event SET at = now() + interval '1 minute' WHERE id = (SELECT max(id) FROM unleash_tokens.api_token_event)}, 'clock warning',
 	qr/the last event happened later than now/, 'an event of the future');
