@@ -579,6 +579,14 @@ COMMENT ON FUNCTION unleash_tokens.rest_api(bytea) IS 'Entry of the gateway for 
 COMMENT ON FUNCTION unleash_tokens.rest_api() IS 'Entry of the gateway for GET and HEAD; runs READ ONLY, so a standby answers too.';
 COMMENT ON FUNCTION unleash_tokens.rest_read(bytea) IS 'Entry of the gateway for POST requests that only read; STABLE, so that PostgREST runs it READ ONLY and a standby answers too.';
 
+-- all that waits in one call of the program authd, which is a gateway as nginx is; a role may execute this and nothing else
+CREATE FUNCTION unleash_tokens.authorize_many(bytea[], bytea[], bytea[], bytea[], bytea[], bytea[], bytea[],
+	OUT status int, OUT headers text, OUT body bytea) RETURNS SETOF record
+LANGUAGE C VOLATILE STRICT PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_authorize_many';
+
+COMMENT ON FUNCTION unleash_tokens.authorize_many(bytea[], bytea[], bytea[], bytea[], bytea[], bytea[], bytea[]) IS 'Entry of the program authd: answers many requests for /auth, /edge/validate and /health in one call, READ ONLY, a row for each in their order. Each array has one element a request, bytes in UTF-8, NULL for what a request does not have: method, target as sent, key (Authorization without Bearer), address of the client, Content-Type, Content-Encoding, body. headers are lines "Name: value". A row of NULLs: that request ended in an error, which is in the log, and harmed no other. Arrays of different lengths are refused (2202E).';
+
 -- ===========================================================================
 -- Guard: somebody's own tables and API behind these tokens
 -- ===========================================================================
@@ -982,7 +990,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	WHERE r.rolcanlogin AND (r.rolsuper OR EXISTS (
 		SELECT FROM pg_proc AS p, aclexplode(p.proacl) AS a
 		WHERE p.pronamespace = 'unleash_tokens'::regnamespace
-			AND p.proname IN ('rest_api', 'rest_read', 'create_api_token', 'create_api_tokens', 'validate_api_token', 'validate_api_tokens',
+			AND p.proname IN ('rest_api', 'rest_read', 'authorize_many', 'create_api_token', 'create_api_tokens', 'validate_api_token', 'validate_api_tokens',
 				'get_api_tokens_by_name', 'update_api_token', 'delete_api_token', 'import_api_tokens')
 			AND a.grantee <> 0 AND pg_has_role(r.oid, a.grantee, 'MEMBER')))
 $$;
@@ -1186,7 +1194,8 @@ $$;
 CREATE FUNCTION unleash_tokens.check_roles() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	WITH wanted_role (name, can_login) AS (VALUES
-		('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true))
+		('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true),
+		('unleash_tokens_auth', true))
 	SELECT 'warning', ARRAY(
 		SELECT format('there is no role %I', w.name) FROM wanted_role AS w WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = w.name)
 		UNION ALL
@@ -1203,7 +1212,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		WHERE a.rolname = 'unleash_tokens_authenticator' AND (to_jsonb(m) ->> 'inherit_option')::boolean
 		UNION ALL
 		SELECT format('%I is a member of %I', r.rolname, m.roleid::regrole::text) FROM pg_roles AS r JOIN pg_auth_members AS m ON m.member = r.oid
-		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby')
+		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth')
 		ORDER BY 1),
 	'The roles of http/roles.sql are as it makes them.',
 	'Run http/roles.sql, unless PostgREST and standbys are of no use to you; revoke memberships by hand.'
@@ -1213,7 +1222,7 @@ CREATE FUNCTION unleash_tokens.check_grants() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	WITH wanted_right (role, privilege_type, object) AS (
 		SELECT r, 'USAGE', 'schema unleash_tokens'
-		FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby']) AS r
+		FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth']) AS r
 		UNION ALL
 		SELECT 'unleash_tokens_rest', 'EXECUTE', 'unleash_tokens.' || f
 		FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
@@ -1229,11 +1238,13 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		FROM unnest(ARRAY['api_tokens', 'api_tokens_expiring', 'api_token_events', 'stat']) AS v
 		UNION ALL
 		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])'
+		UNION ALL
+		SELECT 'unleash_tokens_auth', 'EXECUTE', 'unleash_tokens.authorize_many(bytea[],bytea[],bytea[],bytea[],bytea[],bytea[],bytea[])'
 	),
 	held_right AS (
 		SELECT r.rolname AS role, h.privilege_type, h.object
 		FROM unleash_tokens.list_rights() AS h JOIN pg_roles AS r ON r.oid = h.grantee
-		WHERE r.rolname ~ '^unleash_tokens_(authenticator|rest|admin|standby)$')
+		WHERE r.rolname ~ '^unleash_tokens_(authenticator|rest|admin|standby|auth)$')
 	SELECT 'error', ARRAY(
 		SELECT CASE WHEN h.role IS NULL THEN format('%I lacks %s on %s', w.role, w.privilege_type, w.object)
 			ELSE format('%I has %s on %s', h.role, h.privilege_type, h.object) END
@@ -1249,7 +1260,7 @@ CREATE FUNCTION unleash_tokens.check_timeouts() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
 		SELECT format('%s has no %s', e.role, e.name) FROM unleash_tokens.list_settings() AS e
-		WHERE e.role = 'unleash_tokens_authenticator' AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE
+		WHERE e.role IN ('unleash_tokens_authenticator', 'unleash_tokens_auth') AND e.name ~ 'timeout$' AND e.value ~ '^0+ *[A-Za-z]*$' IS NOT FALSE
 		UNION ALL
 		SELECT format('%s lost its statement_timeout', p.oid::regprocedure) FROM pg_proc AS p
 		WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.proname IN ('rest_api', 'rest_read')

@@ -1,4 +1,4 @@
--- Roles for PostgREST.  Run as a superuser, in the database that has the extension, after CREATE EXTENSION unleash_tokens
+-- Roles for PostgREST and authd.  Run as a superuser, in the database that has the extension, after CREATE EXTENSION unleash_tokens
 -- and again after each ALTER EXTENSION unleash_tokens UPDATE:
 --
 --     psql -v ON_ERROR_STOP=1 -d your_database -f http/roles.sql
@@ -20,7 +20,8 @@ DO $$
 DECLARE
 	wanted text;
 BEGIN
-	FOREACH wanted IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby'] LOOP
+	FOREACH wanted IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby',
+		'unleash_tokens_auth'] LOOP
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I', wanted);
 		END IF;
@@ -57,6 +58,9 @@ $$;
 -- What a standby logs in as, to say when tokens were used there (unleash_tokens.primary_conninfo).  No password either: use
 -- a certificate, or \password and a passfile on the standby.
 ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
+-- What the program authd logs in as, which answers /auth and /edge/validate.  No password either.
+ALTER ROLE unleash_tokens_auth LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
 -- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
 -- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
@@ -97,13 +101,32 @@ ALTER ROLE unleash_tokens_authenticator SET statement_timeout = '5min';
 ALTER ROLE unleash_tokens_authenticator SET lock_timeout = '5s';
 ALTER ROLE unleash_tokens_authenticator SET idle_in_transaction_session_timeout = '15s';
 
--- From here on: exactly these rights in the schema, whatever was granted before.
-REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
-REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
+-- authd passes keys in the same way, and asks for many requests at once: each of them has the same ten seconds.
+ALTER ROLE unleash_tokens_auth SET log_parameter_max_length = 0;
+ALTER ROLE unleash_tokens_auth SET log_parameter_max_length_on_error = 0;
+ALTER ROLE unleash_tokens_auth SET plan_cache_mode = force_generic_plan;
+ALTER ROLE unleash_tokens_auth SET log_error_verbosity = terse;
+ALTER ROLE unleash_tokens_auth SET pgaudit.log_parameter = off;
+ALTER ROLE unleash_tokens_auth SET auto_explain.log_verbose = off;
+DO $$
+BEGIN
+	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
+		ALTER ROLE unleash_tokens_auth SET auto_explain.log_parameter_max_length = 0;
+	END IF;
+END
+$$;
+ALTER ROLE unleash_tokens_auth SET jit = off;
+ALTER ROLE unleash_tokens_auth SET statement_timeout = '10s';
+ALTER ROLE unleash_tokens_auth SET lock_timeout = '5s';
+ALTER ROLE unleash_tokens_auth SET idle_in_transaction_session_timeout = '15s';
 
-GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby;
+-- From here on: exactly these rights in the schema, whatever was granted before.
+REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+
+GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
 
 -- The REST door: the entries that nginx.conf names.  They check the API key themselves.
 GRANT EXECUTE ON FUNCTION
@@ -142,5 +165,8 @@ GRANT SELECT ON unleash_tokens.api_tokens, unleash_tokens.api_tokens_expiring, u
 
 -- A standby may note uses and nothing else.
 GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) TO unleash_tokens_standby;
+
+-- authd asks this and nothing else: it answers what checks the API key itself, and never writes.
+GRANT EXECUTE ON FUNCTION unleash_tokens.authorize_many(bytea[], bytea[], bytea[], bytea[], bytea[], bytea[], bytea[]) TO unleash_tokens_auth;
 
 COMMIT;

@@ -33,7 +33,7 @@ $node->safe_psql('app', q{
 	GRANT USAGE ON SCHEMA unleash_tokens TO caller;
 	GRANT EXECUTE ON FUNCTION unleash_tokens.validate_api_token(text) TO caller;
 	CREATE ROLE creator CREATEROLE CREATEDB});
-my @roles = qw(unleash_tokens_authenticator unleash_tokens_rest unleash_tokens_admin unleash_tokens_standby stranger caller dba creator
+my @roles = qw(unleash_tokens_authenticator unleash_tokens_rest unleash_tokens_admin unleash_tokens_standby unleash_tokens_auth stranger caller dba creator
   pg_monitor pg_read_all_data pg_write_all_data pg_read_all_settings pg_signal_backend pg_checkpoint);
 my $roles = join ', ', map { "('$_')" } 'public', @roles;
 

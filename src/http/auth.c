@@ -17,7 +17,6 @@
 #include "base/encoding.h"
 #include "base/scope.h"
 #include "http/auth.h"
-#include "http/postgrest.h"
 #include "rules/caller.h"
 #include "rules/field.h"
 #include "rules/request.h"
@@ -78,7 +77,7 @@ ut_auth_answer(UtRequest *request, UtReply *reply, UtProblem *problem)
 					 count, (const char *const *) projects);
 	if (caller->expires_at != UT_TIME_UNSET)
 		ut_datetime_format(ut_clock_to_ms(caller->expires_at), expiry);
-	ut_postgrest_add_header(&reply->headers, "X-Token-Expires-At", expiry);
+	reply->add_header(&reply->headers, "X-Token-Expires-At", expiry);
 	return true;
 }
 
@@ -133,7 +132,7 @@ add_token_header(UtReply *reply, const char *name, int max, const char *marker,
 			appendStringInfoChar(&value, ',');
 		append_escaped(&value, values[i]);
 	}
-	ut_postgrest_add_header(&reply->headers, name, value.len <= max ? value.data : marker);
+	reply->add_header(&reply->headers, name, value.len <= max ? value.data : marker);
 }
 
 /* Types by their names, with commas between them. */

@@ -15,6 +15,7 @@
 
 #include "base/problem.h"
 #include "base/token.h"
+#include "http/quota.h"
 #include "rules/caller.h"
 
 typedef struct UtRequest
@@ -38,7 +39,8 @@ typedef struct UtReply
 {
 	int			status;
 	StringInfoData body;		/* JSON in the server's encoding, or empty */
-	StringInfoData headers;		/* see ut_postgrest_add_header */
+	StringInfoData headers;		/* as add_header writes them */
+	UtAddHeader add_header;		/* for whoever is asking */
 } UtReply;
 
 /* False and a problem: nothing was written. */

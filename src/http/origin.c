@@ -98,8 +98,8 @@ ut_origin_init(void)
 							   PGC_SUSET, GUC_LIST_INPUT, check_proxies, assign_proxies, NULL);
 }
 
-static const uint8 *
-read_address(const char *text, size_t len)
+const uint8 *
+ut_origin_read(const char *text, size_t len)
 {
 	uint8	   *address = palloc(UT_ADDRESS_LEN);
 
@@ -111,7 +111,7 @@ ut_origin_of_request(const UtHeaders *headers)
 {
 	const char *value = ut_headers_get(headers, "x-original-address");
 
-	return value == NULL ? NULL : read_address(value, strlen(value));
+	return value == NULL ? NULL : ut_origin_read(value, strlen(value));
 }
 
 static bool
@@ -143,7 +143,7 @@ find_client(const char *list)
 		start += strspn(start, BLANKS);
 		while (last > start && strchr(BLANKS, last[-1]) != NULL)
 			last--;
-		address = read_address(start, last - start);
+		address = ut_origin_read(start, last - start);
 		if (address == NULL || !is_proxy(address) || end < list)
 			return address;
 	}
@@ -176,5 +176,5 @@ ut_origin_of_session(void)
 	if (fcinfo->isnull)
 		return NULL;
 	host = TextDatumGetCString(DirectFunctionCall1(network_host, address));
-	return read_address(host, strlen(host));
+	return ut_origin_read(host, strlen(host));
 }

@@ -19,6 +19,9 @@
 /* Define the settings unleash_tokens.guard_address_header and guard_trusted_proxies; once. */
 extern void ut_origin_init(void);
 
+/* An address as text; NULL when it is none. */
+extern const uint8 *ut_origin_read(const char *text, size_t len);
+
 /* What our nginx says in X-Original-Address; it lets no such header of the client's through. */
 extern const uint8 *ut_origin_of_request(const UtHeaders *headers);
 

@@ -41,9 +41,17 @@
  */
 #define UNAVAILABLE 500
 
-static bool answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem);
+/* Which routes are there for whoever hands a request over? */
+typedef enum Reach
+{
+	REACH_ALL,
+	REACH_READ,					/* those that write nothing even on POST */
+	REACH_OPEN					/* those whose paths need no key by themselves */
+} Reach;
+
+static bool answer(UtRequest *request, Reach reach, UtReply *reply, UtProblem *problem);
 static bool check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem);
-static bytea *finish(UtReply *reply);
+static bytea *finish(UtRequest *request, UtReply *reply);
 static const UtRoute *find_path(UtRequest *request);
 static const UtRoute *find_method(const UtRoute *route, const char *method);
 static const char *list_methods(const UtRoute *route);
@@ -54,20 +62,40 @@ static bool read_request(UtRequest *request, UtProblem *problem);
 static void refuse(UtReply *reply, const UtProblem *problem);
 static void repeat_refusal(UtReply *reply);
 
+static void
+start_reply(UtReply *reply)
+{
+	reply->status = 200;
+	initStringInfo(&reply->body);
+	initStringInfo(&reply->headers);
+}
+
 bytea *
 ut_rest_answer(bytea *body, bool only_read)
 {
 	UtRequest	request = {.bytes = body};
-	UtReply		reply = {.status = 200};
+	UtReply		reply = {.add_header = ut_postgrest_add_header};
+	UtProblem	problem;
+	bytea	   *bytes;
+
+	start_reply(&reply);
+	if (!read_request(&request, &problem) ||
+		!answer(&request, only_read ? REACH_READ : REACH_ALL, &reply, &problem))
+		refuse(&reply, &problem);
+	bytes = finish(&request, &reply);
+	ut_postgrest_answer(reply.status == 503 ? UNAVAILABLE : reply.status, &reply.headers);
+	return bytes;
+}
+
+bytea *
+ut_rest_answer_open(UtRequest *request, UtReply *reply)
+{
 	UtProblem	problem;
 
-	initStringInfo(&reply.body);
-	initStringInfo(&reply.headers);
-	if (!read_request(&request, &problem) ||
-		!answer(&request, only_read, &reply, &problem))
-		refuse(&reply, &problem);
-	ut_quota_add_headers(&reply.headers, &request.rate, reply.status == 429, ut_postgrest_add_header);
-	return finish(&reply);
+	start_reply(reply);
+	if (!answer(request, REACH_OPEN, reply, &problem))
+		refuse(reply, &problem);
+	return finish(request, reply);
 }
 
 /* The gateway names what the client sent in headers of its own. */
@@ -93,21 +121,23 @@ read_request(UtRequest *request, UtProblem *problem)
 }
 
 static bool
-answer(UtRequest *request, bool only_read, UtReply *reply, UtProblem *problem)
+answer(UtRequest *request, Reach reach, UtReply *reply, UtProblem *problem)
 {
 	const UtRoute *path = find_path(request);
 	const UtRoute *route = path == NULL ? NULL : find_method(path, request->method);
 	bool		is_open = path != NULL && (path->flags & UT_ROUTE_OPEN);
 
-	if (!is_open && !check_caller(request, path, problem))
+	if (reach != REACH_OPEN && !is_open && !check_caller(request, path, problem))
 		return false;
-	if (path == NULL || (only_read && (route == NULL || !(route->flags & UT_ROUTE_READ))))
+	if (path == NULL ||
+		(reach == REACH_READ && (route == NULL || !(route->flags & UT_ROUTE_READ))) ||
+		(reach == REACH_OPEN && !is_open))
 		return ut_problem_set(problem, UT_PROBLEM_PATH, NULL, "No endpoint has this path.");
 	if (route == NULL)
 	{
 		const char *methods = list_methods(path);
 
-		ut_postgrest_add_header(&reply->headers, "Allow", methods);
+		reply->add_header(&reply->headers, "Allow", methods);
 		if (strcmp(request->method, "OPTIONS") != 0)
 			return ut_problem_set(problem, UT_PROBLEM_METHOD, NULL,
 								  "This path takes the methods %s.", methods);
@@ -278,9 +308,9 @@ refuse(UtReply *reply, const UtProblem *problem)
 	ut_answer_problem(&reply->body, problem);
 	repeat_refusal(reply);
 	if (reply->status == 401)
-		ut_postgrest_add_header(&reply->headers, "WWW-Authenticate", ut_postgrest_challenge(kind));
+		reply->add_header(&reply->headers, "WWW-Authenticate", ut_postgrest_challenge(kind));
 	if (reply->status == 503)
-		ut_postgrest_add_header(&reply->headers, "Retry-After", RETRY_SECONDS);
+		reply->add_header(&reply->headers, "Retry-After", RETRY_SECONDS);
 }
 
 /*
@@ -309,12 +339,12 @@ repeat_refusal(UtReply *reply)
 			appendStringInfo(&ascii, "\\u%04x\\u%04x", 0xD7C0 + (c >> 10), 0xDC00 + (c & 0x3FF));
 		at += pg_encoding_mblen(PG_UTF8, at);
 	}
-	ut_postgrest_add_header(&reply->headers, "X-Refusal", ascii.data);
+	reply->add_header(&reply->headers, "X-Refusal", ascii.data);
 }
 
-/* Status and headers to PostgREST, the body as the bytes to send. */
+/* The last headers, and the body as the bytes to send. */
 static bytea *
-finish(UtReply *reply)
+finish(UtRequest *request, UtReply *reply)
 {
 	size_t		len;
 	char	   *utf8 = ut_encoding_to_utf8(reply->body.data, reply->body.len, &len);
@@ -324,12 +354,12 @@ finish(UtReply *reply)
 		ereport(ERROR,
 				(errcode(ERRCODE_UNTRANSLATABLE_CHARACTER),
 				 errmsg("could not convert an answer to UTF-8")));
+	ut_quota_add_headers(&reply->headers, &request->rate, reply->status == 429, reply->add_header);
 	if (reply->body.len > 0)
-		ut_postgrest_add_header(&reply->headers, "Content-Type", "application/json; charset=utf-8");
+		reply->add_header(&reply->headers, "Content-Type", "application/json; charset=utf-8");
 	else
-		ut_postgrest_add_header(&reply->headers, "Content-Type", "text/plain");
-	ut_postgrest_add_header(&reply->headers, "Cache-Control", "no-store");
-	ut_postgrest_answer(reply->status == 503 ? UNAVAILABLE : reply->status, &reply->headers);
+		reply->add_header(&reply->headers, "Content-Type", "text/plain");
+	reply->add_header(&reply->headers, "Cache-Control", "no-store");
 
 	bytes = palloc(VARHDRSZ + len);
 	SET_VARSIZE(bytes, VARHDRSZ + len);

@@ -223,7 +223,7 @@ await test('roles.sql takes back what was granted before', async () => {
 		UNION ALL SELECT string_agg(concat_ws(' ', rolname, rolsuper, rolinherit, rolcreaterole, rolcreatedb, rolcanlogin, rolreplication, rolbypassrls, ARRAY(SELECT unnest(rolconfig) ORDER BY 1)), E'\n' ORDER BY rolname)
 			FROM pg_roles WHERE rolname = 'unleash_tokens_authenticator' OR rolname LIKE 'unleash%'`);
 	const before = await rights();
-	const roles = 'unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby';
+	const roles = 'unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth';
 	for (const grant of [`GRANT CREATE ON SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL TABLES IN SCHEMA unleash_tokens TO ${roles}`,
 		`GRANT ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens TO ${roles}`, `GRANT ALL ON ALL ROUTINES IN SCHEMA unleash_tokens TO ${roles}`,
 		'ALTER ROLE unleash_tokens_authenticator SUPERUSER INHERIT CREATEROLE CREATEDB REPLICATION BYPASSRLS', 'ALTER ROLE unleash_tokens_rest SUPERUSER LOGIN BYPASSRLS',
