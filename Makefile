@@ -36,3 +36,10 @@ tap-tools:
 
 # Headers are few and small: any of them rebuilds everything.
 $(OBJS): $(wildcard src/*/*.h) $(EXTENSION).control
+
+# The zip for PGXN, of the last commit: make dist [DISTDIR=where]
+DISTVERSION = $(shell sed -n 's/^\t"version": "\(.*\)",$$/\1/p' META.json)
+DISTDIR = .
+.PHONY: dist
+dist:
+	git archive --format=zip --prefix=$(EXTENSION)-$(DISTVERSION)/ --output=$(DISTDIR)/$(EXTENSION)-$(DISTVERSION).zip HEAD
