@@ -114,6 +114,18 @@ my ($code, $out, $err) = $node->psql('postgres', qq{
 	TRUNCATE unleash_tokens.guard_role; INSERT INTO unleash_tokens.guard_role VALUES ('client', NULL, NULL, 'writer'); $guard; $who; ROLLBACK});
 is(join(' ', grep { /MB/ } split /\n/, $out) =~ s/ 4MB//gr, 'reader writer reader third writer', 'rows that are written and taken back in one transaction');
 
+# Settings of a role that the transaction has changed itself, and that it takes back.
+$out = $node->safe_psql('postgres', qq{
+	SELECT secret FROM secret \\gset
+	BEGIN; $guard; $who; COMMIT;
+	BEGIN; $guard; $who; COMMIT;
+	BEGIN; ALTER ROLE reader SET work_mem = '7MB'; $guard; $who; ROLLBACK;
+	BEGIN; $guard; $who; COMMIT;
+	BEGIN; SAVEPOINT a; ALTER ROLE reader SET work_mem = '8MB'; ROLLBACK TO a; $guard; $who; ROLLBACK;
+	BEGIN; SAVEPOINT a; ALTER ROLE reader SET work_mem = '9MB'; RELEASE a; $guard; $who; ROLLBACK;
+	BEGIN; $guard; $who; COMMIT});
+is(join(' ', grep { /MB/ } split /\n/, $out) =~ s/reader //gr, '4MB 4MB 7MB 4MB 4MB 9MB 4MB', 'settings of a role that are changed and taken back in one transaction');
+
 # More kinds of tokens than are kept.
 my $kinds = 300;
 my @secrets = split /\n/, $node->safe_psql('postgres', qq{

@@ -28,6 +28,7 @@
 #include "catalog/pg_namespace.h"
 #include "miscadmin.h"
 #include "storage/lmgr.h"
+#include "storage/sinval.h"
 #include "utils/array.h"
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
@@ -322,15 +323,11 @@ add_settings(List *settings, TupleTableSlot *slot)
 	return settings;
 }
 
-/* Of this catalog the server tells of no change: it is read each time, in one scan. */
-List *
-ut_store_list_role_settings(Oid role)
+static List *
+read_settings(Oid role, Relation table, Relation index, Snapshot snapshot)
 {
 	Oid			databases[] = {InvalidOid, MyDatabaseId};
-	Relation	table = table_open(DbRoleSettingRelationId, AccessShareLock);
-	Relation	index = index_open(DbRoleSettingDatidRolidIndexId, AccessShareLock);
 	TupleTableSlot *slot = table_slot_create(table, NULL);
-	Snapshot	snapshot = RegisterSnapshot(GetLatestSnapshot());
 	IndexScanDesc scan = ut_index_beginscan(table, index, snapshot, 2);
 	List	   *settings = NIL;
 
@@ -347,9 +344,29 @@ ut_store_list_role_settings(Oid role)
 			settings = add_settings(settings, slot);
 	}
 	index_endscan(scan);
-	UnregisterSnapshot(snapshot);
 	ExecDropSingleTupleTableSlot(slot);
+	return settings;
+}
+
+List *
+ut_store_list_role_settings(Oid role)
+{
+	Relation	table;
+	Relation	index;
+	Snapshot	snapshot;
+	uint64		as_of;
+	List	   *settings;
+
+	if (ut_recall_find_settings(role, &settings))
+		return settings;
+	table = table_open(DbRoleSettingRelationId, AccessShareLock);
+	index = index_open(DbRoleSettingDatidRolidIndexId, AccessShareLock);
+	as_of = SharedInvalidMessageCounter;
+	snapshot = RegisterSnapshot(GetLatestSnapshot());
+	settings = read_settings(role, table, index, snapshot);
+	UnregisterSnapshot(snapshot);
 	index_close(index, AccessShareLock);
 	table_close(table, AccessShareLock);
+	ut_recall_keep_settings(as_of, role, settings);
 	return settings;
 }

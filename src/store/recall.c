@@ -7,8 +7,10 @@
  * trigger on guard_role has the server tell every session of each row that is
  * written, as it tells of changed tables: at the latest when the next
  * transaction begins, on a standby too.  What was read is good until then.
+ * Likewise the settings of the role, of whose changes the server tells too,
+ * though without a word of what it is: any message may be that one.
  *
- * Knows no SQL and no roles of the server.  Locking: none.
+ * Knows no SQL and not what a role may.  Locking: none.
  *
  * Copyright (c) 2026, unleash_tokens contributors
  *
@@ -16,9 +18,11 @@
  */
 #include "postgres.h"
 
+#include "access/xact.h"
 #include "catalog/pg_trigger.h"
 #include "commands/trigger.h"
 #include "common/hashfn.h"
+#include "storage/sinval.h"
 #include "utils/inval.h"
 #include "utils/memutils.h"
 #include "utils/rel.h"
@@ -171,4 +175,75 @@ ut_recall_keep(Relation table, uint32 as_of, const UtGuardRole *kind, const UtGu
 	kept.as_of = as_of;
 	empty(place);
 	fill(place, kind, row);
+}
+
+/* ---- Settings of roles ---- */
+
+/* So many roles; one more, and it begins anew. */
+#define KEPT_ROLES 16
+
+static struct
+{
+	uint64		as_of;			/* of the server's messages */
+	int			count;
+	Oid			roles[KEPT_ROLES];
+	List	   *settings[KEPT_ROLES];
+	MemoryContext context;
+}			kept_settings;
+
+/* What this transaction has written itself it was not sent a message of. */
+static bool
+has_written(void)
+{
+	return TransactionIdIsValid(GetTopTransactionIdIfAny());
+}
+
+bool
+ut_recall_find_settings(Oid role, List **settings)
+{
+	AcceptInvalidationMessages();
+	if (kept_settings.as_of != SharedInvalidMessageCounter || has_written())
+		return false;
+	for (int i = 0; i < kept_settings.count; i++)
+	{
+		if (kept_settings.roles[i] == role)
+		{
+			*settings = kept_settings.settings[i];
+			return true;
+		}
+	}
+	return false;
+}
+
+static List *
+copy_texts(const List *texts)
+{
+	List	   *copied = NIL;
+	ListCell   *cell;
+
+	foreach(cell, texts)
+		copied = lappend(copied, pstrdup(lfirst(cell)));
+	return copied;
+}
+
+void
+ut_recall_keep_settings(uint64 as_of, Oid role, const List *settings)
+{
+	MemoryContext before;
+
+	if (as_of != SharedInvalidMessageCounter || has_written())
+		return;
+	if (kept_settings.context == NULL)
+		kept_settings.context = AllocSetContextCreate(CacheMemoryContext, "unleash_tokens settings of roles",
+													  ALLOCSET_SMALL_SIZES);
+	if (kept_settings.as_of != as_of || kept_settings.count == KEPT_ROLES)
+	{
+		MemoryContextReset(kept_settings.context);
+		kept_settings.count = 0;
+	}
+	kept_settings.as_of = as_of;
+	before = MemoryContextSwitchTo(kept_settings.context);
+	kept_settings.settings[kept_settings.count] = copy_texts(settings);
+	MemoryContextSwitchTo(before);
+	kept_settings.roles[kept_settings.count++] = role;
 }

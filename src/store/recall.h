@@ -31,4 +31,13 @@ extern uint32 ut_recall_now(Oid table);
 extern void ut_recall_keep(Relation table, uint32 as_of, const UtGuardRole *kind,
 						   const UtGuardRole *row);
 
+/*
+ * The settings of a role (char *, "name=value") as they were kept, good until
+ * the server has anything to say; false when none are kept.
+ */
+extern bool ut_recall_find_settings(Oid role, List **settings);
+
+/* as_of: SharedInvalidMessageCounter before the snapshot was taken that they were read by. */
+extern void ut_recall_keep_settings(uint64 as_of, Oid role, const List *settings);
+
 #endif							/* UT_RECALL_H */
