@@ -427,10 +427,15 @@ CREATE FUNCTION unleash_tokens.stat_reset() RETURNS void
 LANGUAGE C VOLATILE PARALLEL SAFE
 AS 'MODULE_PATHNAME', 'unleash_tokens_stat_reset';
 
+CREATE FUNCTION unleash_tokens.metrics() RETURNS text
+LANGUAGE C VOLATILE PARALLEL RESTRICTED
+AS 'MODULE_PATHNAME', 'unleash_tokens_metrics';
+
 COMMENT ON FUNCTION unleash_tokens.get_seen_at(text, timestamptz) IS 'The newer of a stored time and the noted use of a token; for the view api_tokens.';
 COMMENT ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea[]) IS 'For standbys: notes that the tokens of these selectors were used at these times, none later than now, and by marks, the first bytes of its digest or NULL, which of them with a new secret that waits for its first use; returns how many. Error 22023 for arrays of different lengths.';
 COMMENT ON FUNCTION unleash_tokens.get_stat() IS 'The row of the view stat.';
 COMMENT ON FUNCTION unleash_tokens.stat_reset() IS 'Sets the counters of the view stat to zero; notes are kept.';
+COMMENT ON FUNCTION unleash_tokens.metrics() IS 'What GET /metrics answers, in Prometheus''s text format 0.0.4: counters of the server, and the tokens of this database as a worker counted them last, with how long ago that was. Has what is older than 10 seconds (doctor(): 60) counted anew in the background, for at most a hundredth of the time. Reads no table; without shared_preload_libraries there is little in it.';
 
 CREATE VIEW unleash_tokens.stat AS SELECT * FROM unleash_tokens.get_stat();
 
@@ -1195,7 +1200,8 @@ CREATE FUNCTION unleash_tokens.check_roles() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	WITH wanted_role (name, can_login) AS (VALUES
 		('unleash_tokens_authenticator', true), ('unleash_tokens_rest', false), ('unleash_tokens_admin', false), ('unleash_tokens_standby', true),
-		('unleash_tokens_auth', true))
+		('unleash_tokens_auth', true),
+		('unleash_tokens_monitor', false), ('unleash_tokens_validate', false))
 	SELECT 'warning', ARRAY(
 		SELECT format('there is no role %I', w.name) FROM wanted_role AS w WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = w.name)
 		UNION ALL
@@ -1212,7 +1218,8 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		WHERE a.rolname = 'unleash_tokens_authenticator' AND (to_jsonb(m) ->> 'inherit_option')::boolean
 		UNION ALL
 		SELECT format('%I is a member of %I', r.rolname, m.roleid::regrole::text) FROM pg_roles AS r JOIN pg_auth_members AS m ON m.member = r.oid
-		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth')
+		WHERE r.rolname IN ('unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth',
+			'unleash_tokens_monitor', 'unleash_tokens_validate')
 		ORDER BY 1),
 	'The roles of http/roles.sql are as it makes them.',
 	'Run http/roles.sql, unless PostgREST and standbys are of no use to you; revoke memberships by hand.'
@@ -1222,7 +1229,8 @@ CREATE FUNCTION unleash_tokens.check_grants() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	WITH wanted_right (role, privilege_type, object) AS (
 		SELECT r, 'USAGE', 'schema unleash_tokens'
-		FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth']) AS r
+		FROM unnest(ARRAY['unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby', 'unleash_tokens_auth',
+			'unleash_tokens_monitor', 'unleash_tokens_validate']) AS r
 		UNION ALL
 		SELECT 'unleash_tokens_rest', 'EXECUTE', 'unleash_tokens.' || f
 		FROM unnest(ARRAY['rest_api()', 'rest_api(bytea)', 'rest_read(bytea)']) AS f
@@ -1232,7 +1240,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
 			'rotate_api_token(text,interval,interval)', 'finish_rotation(text)', 'cancel_rotation(text)',
-			'get_seen_at(text,timestamp with time zone)', 'get_notice_days()', 'get_stat()', 'stat_reset()', 'doctor()', 'guard_check(text[])']) AS f
+			'get_seen_at(text,timestamp with time zone)', 'get_notice_days()', 'get_stat()', 'stat_reset()', 'metrics()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v
 		FROM unnest(ARRAY['api_tokens', 'api_tokens_expiring', 'api_token_events', 'stat']) AS v
@@ -1240,11 +1248,17 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		SELECT 'unleash_tokens_standby', 'EXECUTE', 'unleash_tokens.note_usage(text[],timestamp with time zone[],bytea[])'
 		UNION ALL
 		SELECT 'unleash_tokens_auth', 'EXECUTE', 'unleash_tokens.authorize_many(bytea[],bytea[],bytea[],bytea[],bytea[],bytea[],bytea[])'
+		UNION ALL
+		SELECT 'unleash_tokens_monitor', 'EXECUTE', 'unleash_tokens.' || f FROM unnest(ARRAY['get_stat()', 'metrics()', 'doctor()']) AS f
+		UNION ALL
+		SELECT 'unleash_tokens_monitor', 'SELECT', 'unleash_tokens.stat'
+		UNION ALL
+		SELECT 'unleash_tokens_validate', 'EXECUTE', 'unleash_tokens.' || f FROM unnest(ARRAY['validate_api_token(text)', 'validate_api_tokens(text[])']) AS f
 	),
 	held_right AS (
 		SELECT r.rolname AS role, h.privilege_type, h.object
 		FROM unleash_tokens.list_rights() AS h JOIN pg_roles AS r ON r.oid = h.grantee
-		WHERE r.rolname ~ '^unleash_tokens_(authenticator|rest|admin|standby|auth)$')
+		WHERE r.rolname ~ '^unleash_tokens_(authenticator|rest|admin|standby|auth|monitor|validate)$')
 	SELECT 'error', ARRAY(
 		SELECT CASE WHEN h.role IS NULL THEN format('%I lacks %s on %s', w.role, w.privilege_type, w.object)
 			ELSE format('%I has %s on %s', h.role, h.privilege_type, h.object) END

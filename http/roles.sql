@@ -21,7 +21,7 @@ DECLARE
 	wanted text;
 BEGIN
 	FOREACH wanted IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_rest', 'unleash_tokens_admin', 'unleash_tokens_standby',
-		'unleash_tokens_auth'] LOOP
+		'unleash_tokens_auth', 'unleash_tokens_monitor', 'unleash_tokens_validate'] LOOP
 		IF NOT EXISTS (SELECT FROM pg_catalog.pg_roles WHERE rolname = wanted) THEN
 			EXECUTE pg_catalog.format('CREATE ROLE %I', wanted);
 		END IF;
@@ -61,6 +61,11 @@ ALTER ROLE unleash_tokens_standby LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREAT
 
 -- What the program authd logs in as, which answers /auth and /edge/validate.  No password either.
 ALTER ROLE unleash_tokens_auth LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+
+-- For your own roles to be members of, by GRANT ... TO: _monitor may see how the server is, _validate may check secrets, and neither
+-- may do anything else.  A member that checks secrets keeps them out of the log by settings of its own: doc/programs.md.
+ALTER ROLE unleash_tokens_monitor NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
+ALTER ROLE unleash_tokens_validate NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
 -- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
 -- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
@@ -121,12 +126,17 @@ ALTER ROLE unleash_tokens_auth SET lock_timeout = '5s';
 ALTER ROLE unleash_tokens_auth SET idle_in_transaction_session_timeout = '15s';
 
 -- From here on: exactly these rights in the schema, whatever was granted before.
-REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
-REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
-REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
-REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
+	unleash_tokens_monitor, unleash_tokens_validate;
+REVOKE ALL ON ALL TABLES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
+	unleash_tokens_monitor, unleash_tokens_validate;
+REVOKE ALL ON ALL SEQUENCES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
+	unleash_tokens_monitor, unleash_tokens_validate;
+REVOKE ALL ON ALL ROUTINES IN SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
+	unleash_tokens_monitor, unleash_tokens_validate;
 
-GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth;
+GRANT USAGE ON SCHEMA unleash_tokens TO unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
+	unleash_tokens_monitor, unleash_tokens_validate;
 
 -- The REST door: the entries that nginx.conf names.  They check the API key themselves.
 GRANT EXECUTE ON FUNCTION
@@ -157,6 +167,7 @@ GRANT EXECUTE ON FUNCTION
 	unleash_tokens.get_notice_days(),
 	unleash_tokens.get_stat(),
 	unleash_tokens.stat_reset(),
+	unleash_tokens.metrics(),
 	unleash_tokens.doctor(),
 	unleash_tokens.guard_check(text[])
 TO unleash_tokens_admin;
@@ -168,5 +179,10 @@ GRANT EXECUTE ON FUNCTION unleash_tokens.note_usage(text[], timestamptz[], bytea
 
 -- authd asks this and nothing else: it answers what checks the API key itself, and never writes.
 GRANT EXECUTE ON FUNCTION unleash_tokens.authorize_many(bytea[], bytea[], bytea[], bytea[], bytea[], bytea[], bytea[]) TO unleash_tokens_auth;
+
+-- A monitoring system sees numbers and findings, no token; a program says which secrets are valid.
+GRANT EXECUTE ON FUNCTION unleash_tokens.get_stat(), unleash_tokens.metrics(), unleash_tokens.doctor() TO unleash_tokens_monitor;
+GRANT SELECT ON unleash_tokens.stat TO unleash_tokens_monitor;
+GRANT EXECUTE ON FUNCTION unleash_tokens.validate_api_token(text), unleash_tokens.validate_api_tokens(text[]) TO unleash_tokens_validate;
 
 COMMIT;

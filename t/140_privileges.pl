@@ -34,6 +34,7 @@ $node->safe_psql('app', q{
 	GRANT EXECUTE ON FUNCTION unleash_tokens.validate_api_token(text) TO caller;
 	CREATE ROLE creator CREATEROLE CREATEDB});
 my @roles = qw(unleash_tokens_authenticator unleash_tokens_rest unleash_tokens_admin unleash_tokens_standby unleash_tokens_auth stranger caller dba creator
+  unleash_tokens_monitor unleash_tokens_validate
   pg_monitor pg_read_all_data pg_write_all_data pg_read_all_settings pg_signal_backend pg_checkpoint);
 my $roles = join ', ', map { "('$_')" } 'public', @roles;
 

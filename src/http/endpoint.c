@@ -25,6 +25,7 @@
 #include "rules/service.h"
 #include "store/version.h"
 #include "text/wire.h"
+#include "usage/metrics.h"
 
 #define TOKENS "/api/admin/api-tokens"
 #define PROJECT_TOKENS "/api/admin/projects/{project}/api-tokens"
@@ -38,6 +39,7 @@ static bool finish_rotation(UtRequest *request, UtReply *reply, UtProblem *probl
 static bool list_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool rotate_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool show_health(UtRequest *request, UtReply *reply, UtProblem *problem);
+static bool show_metrics(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool update_token(UtRequest *request, UtReply *reply, UtProblem *problem);
 static bool validate_tokens(UtRequest *request, UtReply *reply, UtProblem *problem);
 
@@ -57,6 +59,7 @@ const UtRoute ut_routes[] = {
 	{"*", "/auth", UT_ROUTE_OPEN, ut_auth_answer},
 	{"*", "/auth/**", UT_ROUTE_OPEN, ut_auth_refuse_below},
 	{"GET", "/health", UT_ROUTE_OPEN, show_health},
+	{"GET", "/metrics", UT_ROUTE_UNBOUND, show_metrics},
 	{NULL, NULL, 0, NULL}
 };
 
@@ -242,5 +245,14 @@ show_health(UtRequest *request, UtReply *reply, UtProblem *problem)
 	if (write != NULL && len == 1 && *write == '1' && !ut_endpoint_can_write(problem))
 		return false;
 	appendStringInfoString(&reply->body, "{\"health\":\"GOOD\"}");
+	return true;
+}
+
+/* How the server is, of this database and of all that share its memory. */
+static bool
+show_metrics(UtRequest *request, UtReply *reply, UtProblem *problem)
+{
+	reply->type = UT_METRICS_TYPE;
+	ut_metrics_append(&reply->body);
 	return true;
 }

@@ -38,7 +38,8 @@ typedef struct UtRequest
 typedef struct UtReply
 {
 	int			status;
-	StringInfoData body;		/* JSON in the server's encoding, or empty */
+	StringInfoData body;		/* in the server's encoding, or empty */
+	const char *type;			/* of the body; NULL: JSON */
 	StringInfoData headers;		/* as add_header writes them */
 	UtAddHeader add_header;		/* for whoever is asking */
 } UtReply;
@@ -52,6 +53,8 @@ typedef bool (*UtHandler) (UtRequest *request, UtReply *reply, UtProblem *proble
 #define UT_ROUTE_WRITE 8		/* changes something */
 #define UT_ROUTE_SELF 16		/* a rotation: not only for admin tokens */
 #define UT_ROUTE_OPTIONAL 32	/* the body may be left out */
+#define UT_ROUTE_UNBOUND 64		/* of the whole server: for admin tokens of
+								 * all projects */
 
 typedef struct UtRoute
 {

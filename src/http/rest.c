@@ -162,7 +162,8 @@ static bool
 check_caller(UtRequest *request, const UtRoute *path, UtProblem *problem)
 {
 	if (path == NULL || !(path->flags & UT_ROUTE_SELF))
-		return ut_caller_require_admin(&request->key, &request->caller, &request->rate, problem);
+		return ut_caller_require_admin(&request->key, &request->caller, &request->rate, problem) &&
+			(path == NULL || !(path->flags & UT_ROUTE_UNBOUND) || ut_caller_require_all(&request->caller, problem));
 	return ut_caller_identify(&request->key, &request->caller, &request->rate, problem) &&
 		read_segment(&request->item, problem) &&
 		ut_rotation_permit(&request->caller, request->key.text, request->item, problem);
@@ -304,6 +305,7 @@ refuse(UtReply *reply, const UtProblem *problem)
 	const UtProblemKind *kind = ut_problem_kind(problem->id);
 
 	reply->status = kind->status;
+	reply->type = NULL;
 	resetStringInfo(&reply->body);
 	ut_answer_problem(&reply->body, problem);
 	repeat_refusal(reply);
@@ -356,7 +358,7 @@ finish(UtRequest *request, UtReply *reply)
 				 errmsg("could not convert an answer to UTF-8")));
 	ut_quota_add_headers(&reply->headers, &request->rate, reply->status == 429, reply->add_header);
 	if (reply->body.len > 0)
-		reply->add_header(&reply->headers, "Content-Type", "application/json; charset=utf-8");
+		reply->add_header(&reply->headers, "Content-Type", reply->type != NULL ? reply->type : "application/json; charset=utf-8");
 	else
 		reply->add_header(&reply->headers, "Content-Type", "text/plain");
 	reply->add_header(&reply->headers, "Cache-Control", "no-store");

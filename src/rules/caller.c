@@ -47,6 +47,14 @@ ut_caller_require_admin(const UtKey *key, UtToken *caller, UtRateState *rate, Ut
 	return true;
 }
 
+bool
+ut_caller_require_all(const UtToken *caller, UtProblem *problem)
+{
+	return caller->scope.all ||
+		ut_problem_set(problem, UT_PROBLEM_ALL_PROJECTS, NULL,
+					   "The calling token manages %d projects, and this is of all.", caller->scope.count);
+}
+
 /* The types of the token's family. */
 static uint32
 family(UtTokenType type)

@@ -30,6 +30,9 @@ extern bool ut_caller_identify(const UtKey *key, UtToken *caller, UtRateState *r
 /* The same, and it must be of type admin. */
 extern bool ut_caller_require_admin(const UtKey *key, UtToken *caller, UtRateState *rate, UtProblem *problem);
 
+/* And it must not be bound to projects: what it asks for is of the whole server. */
+extern bool ut_caller_require_all(const UtToken *caller, UtProblem *problem);
+
 #define UT_TYPE_BIT(type) ((uint32) 1 << (type))
 
 /* What is asked of a token. */

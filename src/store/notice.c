@@ -179,7 +179,7 @@ ut_store_tell_expiring(int days, TimestampTz after, TimestampTz before, int max,
 	UtExpiring *expiring;
 	UtOwner		owner;
 
-	ut_store_become_owner("api_token_event", &owner);
+	ut_store_become_owner("api_token_event", RowExclusiveLock, &owner);
 	ut_store_open();
 	expiring = tell(days, after, before, max, context, count);
 	ut_store_close();

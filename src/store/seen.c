@@ -108,7 +108,7 @@ ut_store_write_seen(UtNote *notes, int count)
 	UtOwner		owner;
 	int			done;
 
-	ut_store_become_owner("api_token", &owner);
+	ut_store_become_owner("api_token", RowExclusiveLock, &owner);
 	done = write_notes(notes, count);
 	ut_store_leave_owner(&owner);
 	return done;

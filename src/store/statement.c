@@ -336,4 +336,23 @@ const UtStatement ut_statements[UT_PLANS] = {
 	[UT_PLAN_FIND_NOTICE_ROW] = {
 		"SELECT FROM unleash_tokens.expiry_notice WHERE days = ($1 ->> 'days')::integer",
 	1, {JSONBOID}},
+
+	/* enum UtTokenState; in the order of the pages, so by their key too */
+	[UT_PLAN_COUNT_STATES] = {
+		"SELECT t.type, CASE WHEN t.expires_at <= $3 THEN 3 WHEN t.old_until > $3 THEN 2 "
+		"WHEN t.old_until IS NULL AND t.activate_by > $3 THEN 1 ELSE 0 END::bigint, count(*), "
+		"count(*) FILTER (WHERE t.expires_at <= $4), count(*) FILTER (WHERE t.expires_at <= $5), "
+		"count(*) FILTER (WHERE t.expires_at <= $6) "
+		"FROM unleash_tokens.api_token AS t WHERE t.ctid >= $1 AND t.ctid < $2 GROUP BY 1, 2",
+	6, {TIDOID, TIDOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID, TIMESTAMPTZOID}, true},
+
+	/*
+	 * those that came with the extension, and no function that somebody else
+	 * put beside them
+	 */
+	[UT_PLAN_FIND_CHECK] = {
+		"SELECT p.oid FROM pg_proc AS p JOIN pg_depend AS d ON d.classid = 'pg_proc'::regclass AND d.objid = p.oid AND d.deptype = 'e' "
+		"WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.prorettype = 'unleash_tokens.finding'::regtype AND p.pronargs = 0 "
+		"ORDER BY p.proname OFFSET $1 LIMIT 1",
+	1, {INT8OID}, true},
 };

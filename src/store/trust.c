@@ -206,9 +206,9 @@ ut_store_check_statement(SPIPlanPtr plan)
 }
 
 void
-ut_store_become_owner(const char *table, UtOwner *owner)
+ut_store_become_owner(const char *table, LOCKMODE mode, UtOwner *owner)
 {
-	owner->table = table_openrv(makeRangeVar("unleash_tokens", unconstify(char *, table), -1), RowExclusiveLock);
+	owner->table = table_openrv(makeRangeVar("unleash_tokens", unconstify(char *, table), -1), mode);
 	owner->nest = NewGUCNestLevel();
 	GetUserIdAndSecContext(&owner->user, &owner->context);
 	SetUserIdAndSecContext(owner->table->rd_rel->relowner, owner->context | SECURITY_RESTRICTED_OPERATION);

@@ -37,13 +37,14 @@ typedef struct UtOwner
 } UtOwner;
 
 /*
- * For a process that is a superuser, around what it writes: act as the owner of
- * a table of ours, who gets no more than he has, and stop it again.  A
+ * For a process that is a superuser, around what it writes or reads: act as the
+ * owner of a table of ours, which is locked, who gets no more than he has, and
+ * stop it again.  A
  * restricted context keeps what the owner's code does within the statement: no
  * deferred trigger, which would run after it, no role or session of another, no
  * setting that stays.  An error puts the user back with the transaction.
  */
-extern void ut_store_become_owner(const char *table, UtOwner *owner);
+extern void ut_store_become_owner(const char *table, LOCKMODE mode, UtOwner *owner);
 extern void ut_store_leave_owner(const UtOwner *owner);
 
 #endif							/* UT_STORE_TRUST_H */

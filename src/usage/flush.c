@@ -306,6 +306,21 @@ ut_flush_next_due(void)
 }
 
 void
+ut_flush_count_runs(int *running, int *failing)
+{
+	*running = *failing = 0;
+	SpinLockAcquire(&ut_memory->mutex);
+	for (int i = 0; i < UT_RUNS; i++)
+	{
+		UtRun	   *run = &ut_memory->runs[i];
+
+		*running += OidIsValid(run->database) && run->running;
+		*failing += OidIsValid(run->database) && run->failures > 0;
+	}
+	SpinLockRelease(&ut_memory->mutex);
+}
+
+void
 ut_flush_forgive(void)
 {
 	SpinLockAcquire(&ut_memory->mutex);

@@ -63,6 +63,9 @@ extern void ut_flush_cancel_run(int place);
 extern int	ut_flush_list_due(Oid *databases);
 extern TimestampTz ut_flush_next_due(void);
 
+/* How many workers run, and of how many databases the last one failed. */
+extern void ut_flush_count_runs(int *running, int *failing);
+
 /* Forget failures, and that runs of a launcher before this one have not ended. */
 extern void ut_flush_forgive(void);
 extern void ut_flush_abandon_runs(void);

@@ -18,6 +18,7 @@
  */
 #include "postgres.h"
 
+#include "access/xlog.h"
 #include "commands/dbcommands.h"
 #include "lib/stringinfo.h"
 #include "libpq-fe.h"
@@ -243,6 +244,12 @@ explain_failure(TimestampTz deadline)
 
 	/* what libpq says of a connection that it still waits for has no end */
 	return *why == '\0' || GetCurrentTimestamp() >= deadline ? "the primary did not answer in time" : why;
+}
+
+bool
+ut_forward_has_nowhere(void)
+{
+	return RecoveryInProgress() && *ut_primary_conninfo == '\0';
 }
 
 int

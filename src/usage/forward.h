@@ -15,6 +15,9 @@
 /* Setting: a connection string without dbname; empty: a standby keeps its notes to itself. */
 extern char *ut_primary_conninfo;
 
+/* Is this a standby that does not know its primary, and keeps its notes to itself? */
+extern bool ut_forward_has_nowhere(void);
+
 /*
  * Send notes to note_usage() in the database of the same name on the primary.
  * Returns how many are done with: all or, after a failure that is reported and

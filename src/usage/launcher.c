@@ -34,6 +34,7 @@
 #include "utils/timestamp.h"
 
 #include "base/compat.h"
+#include "usage/census.h"
 #include "usage/flush.h"
 #include "usage/forward.h"
 #include "usage/launcher.h"
@@ -187,6 +188,7 @@ serve_database(Oid database, bool was_urgent)
 	if (!is_alive(database))
 	{
 		ut_look_done(database);
+		ut_census_forget(database);
 		return true;
 	}
 	place = ut_flush_open_run(database);
@@ -209,38 +211,48 @@ serve_database(Oid database, bool was_urgent)
 	return true;
 }
 
-/* A standby that does not know its primary keeps its notes to itself. */
-static bool
-has_nowhere_to_write(void)
+/*
+ * All databases that have notes, or those that were left over, unless these have
+ * nowhere to go; and those that are to be looked at, or where something is to be
+ * counted.  Sorted.
+ */
+static Oid *
+list_databases(bool all, int *count)
 {
-	return RecoveryInProgress() && *ut_primary_conninfo == '\0';
+	Oid			wanted[UT_RUNS];
+	int			nwanted = ut_census_list(wanted);
+	Oid		   *databases = palloc(2 * UT_RUNS * sizeof(Oid));
+
+	*count = 0;
+	if (all && !ut_forward_has_nowhere())
+	{
+		databases = ut_flush_list_databases(count);
+		databases = repalloc(databases, (*count + UT_RUNS) * sizeof(Oid));
+	}
+	else if (!ut_forward_has_nowhere())
+		*count = ut_flush_list_due(databases);
+	memcpy(databases + *count, wanted, nwanted * sizeof(Oid));
+	*count += nwanted;
+	ut_look_begin();
+	return ut_look_add(databases, count);
 }
 
 /*
- * Databases in the order of their OIDs, beginning behind the one that was
- * served last: all that have notes, or those that were left over, and those
- * that are to be looked at.  False when one was left without a worker.
+ * In the order of their OIDs, beginning behind the one that was served last.
+ * False when one was left without a worker.
  */
 static bool
 serve_round(bool all)
 {
-	Oid			due[UT_RUNS];
-	Oid		   *databases = due;
+	Oid		   *databases;
 	bool		served = true;
 	int			count;
 	int			first = 0;
 	bool		was_urgent = urgent;
 
 	urgent = false;
-	if (has_nowhere_to_write())
-		return true;
 	StartTransactionCommand();
-	if (all)
-		databases = ut_flush_list_databases(&count);
-	else
-		count = ut_flush_list_due(due);
-	ut_look_begin();
-	databases = ut_look_add(databases, &count);
+	databases = list_databases(all, &count);
 	while (first < count && databases[first] <= last_served)
 		first++;
 	for (int i = 0; i < count && served; i++)
@@ -284,8 +296,10 @@ time_to_wait(TimestampTz next_round)
 {
 	TimestampTz next = next_round;
 
-	if (!waits_for_slot && !has_nowhere_to_write())
+	if (!waits_for_slot && !ut_forward_has_nowhere())
 		next = Min(next, ut_flush_next_due());
+	if (!waits_for_slot)
+		next = Min(next, ut_census_next_due());
 	next = Min(next, ut_look_next());
 	if (RecoveryInProgress())
 		next = Min(next, TimestampTzPlusMilliseconds(GetCurrentTimestamp(), PROMOTION_MS));
@@ -321,7 +335,7 @@ ut_launcher_main(Datum arg)
 			last = now;
 			next = TimestampTzPlusMilliseconds(last, ut_flush_interval * INT64CONST(1000));
 		}
-		else if (ut_flush_next_due() <= now && !waits_for_slot)
+		else if ((ut_flush_next_due() <= now || ut_census_next_due() <= now) && !waits_for_slot)
 			serve(false);
 		(void) WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH,
 						 time_to_wait(next), UT_WAIT_EVENT("UnleashTokensLauncher"));

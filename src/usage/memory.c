@@ -50,6 +50,7 @@ ut_memory_clear(void)
 	for (int i = 0; i < UT_VERDICTS; i++)
 		pg_atomic_init_u64(&ut_memory->verdicts[i], 0);
 	pg_atomic_init_u64(&ut_memory->held, 0);
+	pg_atomic_init_u64(&ut_memory->held_since, 0);
 	pg_atomic_init_u64(&ut_memory->dropped, 0);
 	pg_atomic_init_u64(&ut_memory->flushes, 0);
 	pg_atomic_init_u32(&ut_memory->urgent, 0);
@@ -203,6 +204,8 @@ ut_memory_put(Oid database, const char *selector, TimestampTz at, const UtMark *
 	SpinLockAcquire(&bucket->mutex);
 	set_note(bucket, tag, database, selector, at, mark, &held, &drops, &marks);
 	SpinLockRelease(&bucket->mutex);
+	if (held == 1)
+		pg_atomic_write_u64(&ut_memory->held_since, (uint64) at);
 	if (drops)
 		pg_atomic_fetch_add_u64(&ut_memory->dropped, 1);
 	if (marks)

@@ -22,6 +22,7 @@
 
 #include "base/token.h"
 #include "text/secret.h"
+#include "usage/census.h"
 #include "usage/usage.h"
 
 /*
@@ -70,12 +71,14 @@ typedef struct UtShared
 {
 	pg_atomic_uint64 verdicts[UT_VERDICTS];
 	pg_atomic_uint64 held;
+	pg_atomic_uint64 held_since;	/* a TimestampTz: when it was none last */
 	pg_atomic_uint64 dropped;
 	pg_atomic_uint64 flushes;
 	pg_atomic_uint32 urgent;	/* a note is to be written at once */
 	slock_t		mutex;			/* protects what follows up to nbuckets */
 	Latch	   *launcher;		/* NULL while there is none */
 	UtRun		runs[UT_RUNS];
+	UtCensus	censuses[UT_RUNS];
 	TimestampTz last_flush;
 	TimestampTz reset_at;
 	TimestampTz last_error_at;

@@ -1,8 +1,8 @@
 /*-------------------------------------------------------------------------
  *
  * worker.c
- *	  How are the notes of one database written or sent, and who is told of
- *	  its tokens that are about to expire?
+ *	  How are the notes of one database written or sent, who is told of its
+ *	  tokens that are about to expire, and how are its tokens counted?
  *
  * In batches, each a transaction of its own, with a pause after each of them
  * so that writing takes a tenth of the time, or a quarter when that is not
@@ -38,6 +38,7 @@
 
 #include "base/compat.h"
 #include "store/store.h"
+#include "usage/census.h"
 #include "usage/flush.h"
 #include "usage/forward.h"
 #include "usage/launcher.h"
@@ -115,6 +116,7 @@ flush_batch(void)
 	if (!OidIsValid(get_extension_oid("unleash_tokens", true)))
 	{
 		ut_flush_drop_database(MyDatabaseId);
+		ut_census_forget(MyDatabaseId);
 		count = 0;
 	}
 	else if (count > 0)
@@ -150,6 +152,31 @@ tell_batch(void)
 		enable_timeout_after(STATEMENT_TIMEOUT, BATCH_MS);
 		PushActiveSnapshot(GetTransactionSnapshot());
 		more = ut_notice_tell();
+		PopActiveSnapshot();
+		disable_timeout(STATEMENT_TIMEOUT, false);
+	}
+	CommitTransactionCommand();
+	pgstat_report_stat(true);
+	pgstat_report_activity(STATE_IDLE, NULL);
+	return more;
+}
+
+/*
+ * Count some tokens, or what a check of doctor() finds; false when nothing more
+ * is wanted.  It may come late in a run, and has what is left of its time.
+ */
+static bool
+count_batch(void)
+{
+	bool		more = false;
+
+	StartTransactionCommand();
+	pgstat_report_activity(STATE_RUNNING, "counting API tokens");
+	if (OidIsValid(get_extension_oid("unleash_tokens", true)))
+	{
+		enable_timeout_after(STATEMENT_TIMEOUT, Max(LIFETIME_MS + BATCH_MS - (GetCurrentTimestamp() - run.begin) / 1000, 1));
+		PushActiveSnapshot(GetTransactionSnapshot());
+		more = ut_census_count();
 		PopActiveSnapshot();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	}
@@ -218,7 +245,7 @@ rest_after(TimestampTz start, int *rest)
 static UtOutcome
 flush_all(int *rest)
 {
-	for (;;)
+	while (!ut_forward_has_nowhere())
 	{
 		TimestampTz start = GetCurrentTimestamp();
 		uint64		done = run.done;
@@ -234,6 +261,7 @@ flush_all(int *rest)
 		if (!rest_after(start, rest))
 			return UT_RUN_MORE;
 	}
+	return UT_RUN_DONE;
 }
 
 /* One batch, before the notes: where these take all the time there is, one in each run. */
@@ -257,7 +285,33 @@ tell_all(int *rest)
 	}
 }
 
-/* After an error: to the log, and to the view in a transaction of its own. */
+/* One part, also when flushing took all the time there is; the rest while there is some. */
+static UtOutcome
+count_all(int *rest)
+{
+	for (;;)
+	{
+		TimestampTz start = GetCurrentTimestamp();
+
+		if (!count_batch())
+			return UT_RUN_DONE;
+		if (!rest_after(start, rest))
+			return UT_RUN_MORE;
+	}
+}
+
+/* An error has ended a transaction. */
+static void
+forget_error(void)
+{
+	HOLD_INTERRUPTS();
+	FlushErrorState();
+	disable_all_timeouts(false);
+	AbortCurrentTransaction();
+	RESUME_INTERRUPTS();
+}
+
+/* The same: to the log, and to the view in a transaction of its own. */
 static void
 report_error(void)
 {
@@ -267,9 +321,7 @@ report_error(void)
 	MemoryContextSwitchTo(TopMemoryContext);
 	error = CopyErrorData();
 	EmitErrorReport();
-	FlushErrorState();
-	disable_all_timeouts(false);
-	AbortCurrentTransaction();
+	forget_error();
 	RESUME_INTERRUPTS();
 	StartTransactionCommand();
 	ut_stat_report_error(error->message);
@@ -291,6 +343,33 @@ try_to(UtOutcome (*work) (int *rest), int *rest)
 	}
 	PG_END_TRY();
 	return outcome;
+}
+
+/*
+ * That a table is locked, or too large for the time there is, is shown by the
+ * age of the numbers, and is no error.  Nor is any a failed run: no number is
+ * worth a flush that has to wait.
+ */
+static void
+try_to_count(void)
+{
+	int			rest;
+
+	PG_TRY();
+	{
+		(void) count_all(&rest);
+	}
+	PG_CATCH();
+	{
+		int			code = geterrcode();
+
+		if (code == ERRCODE_QUERY_CANCELED || code == ERRCODE_LOCK_NOT_AVAILABLE)
+			forget_error();
+		else
+			report_error();
+		ut_census_give_up();
+	}
+	PG_END_TRY();
 }
 
 /* ---- The process ---- */
@@ -348,8 +427,11 @@ ut_worker_main(Datum arg)
 	begin(database);
 	told = try_to(tell_some, &rest);
 	flushed = try_to(flush_all, &rest);
+	if (flushed == UT_RUN_DONE && !ut_forward_has_nowhere())
+		ut_census_report_written(run.begin);
 	if (told == UT_RUN_MORE && flushed == UT_RUN_DONE)
 		told = try_to(tell_all, &rest);
+	try_to_count();
 	ut_forward_close();
 	ut_flush_report_end(database, Max(told, flushed), run.cursor, rest);
 	proc_exit(0);
