@@ -33,11 +33,16 @@ ALTER TABLE unleash_tokens.api_token SET (fillfactor = 70);
 -- an admin token may be bound to projects; it manages the tokens of those
 ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_scope_check;
 
--- A name can be too long for a B-tree and be that of many tokens, each of which takes longer to put into a hash index
--- than the one before.  The digest of the name has neither trouble.
+-- Names are looked for by how they begin, whatever the case of ASCII letters, and equal ones by the same index.  Cut, since a whole name
+-- can be too long for a B-tree; with the selector, so that a page of many equal ones can begin anywhere.
 DROP INDEX unleash_tokens.api_token_name_idx;
-CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.hashtextextended(token_name, 0));
-COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the digest of their name.';
+CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.lower(pg_catalog."left"(token_name, 64)), selector);
+CREATE INDEX api_token_type_idx ON unleash_tokens.api_token (type, selector);
+DROP INDEX unleash_tokens.api_token_project_project_idx;
+CREATE INDEX api_token_project_project_idx ON unleash_tokens.api_token_project (project, selector);
+COMMENT ON INDEX unleash_tokens.api_token_project_project_idx IS 'Finds the tokens of a project, by their selectors.';
+COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by their name, or how it begins.';
+COMMENT ON INDEX unleash_tokens.api_token_type_idx IS 'Finds the tokens of a type, by their selectors.';
 
 -- reads the tables without a statement, so it needs neither the owner's privileges nor a search_path
 ALTER FUNCTION unleash_tokens.validate_api_token(text) SECURITY INVOKER;
@@ -116,6 +121,10 @@ ALTER TABLE unleash_tokens.api_token_event
 	ADD CONSTRAINT api_token_event_type_check CHECK (type OPERATOR(pg_catalog.=) ANY (
 		ARRAY['api-token-created', 'api-token-updated', 'api-token-deleted', 'api-token-expiring', 'api-token-rotated',
 			'api-token-rotation-activated', 'api-token-rotation-finished', 'api-token-rotation-cancelled']));
+
+-- of rotations that go on, when they end
+CREATE INDEX api_token_rotation_idx ON unleash_tokens.api_token ((coalesce(old_until, activate_by)), selector) WHERE next_verifier IS NOT NULL;
+COMMENT ON INDEX unleash_tokens.api_token_rotation_idx IS 'Finds the tokens in a rotation, by when it ends.';
 
 COMMENT ON COLUMN unleash_tokens.api_token.rotatable IS 'Whether the token may rotate itself through the REST door.';
 COMMENT ON COLUMN unleash_tokens.api_token.next_verifier IS 'The digest of the secret that a rotation made; NULL when there is none. The old one counts until old_until, and then no more.';
@@ -901,7 +910,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'error', ARRAY(
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
-			('api_token_name_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
+			('api_token_name_idx', false), ('api_token_type_idx', false), ('api_token_rotation_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
 			('api_token_event_pkey', true), ('guard_role_key', true), ('expiry_notice_pkey', true)) AS w (name, is_unique)
 		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN unleash_tokens.list_relations() AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)

@@ -144,9 +144,12 @@ CREATE TABLE unleash_tokens.api_token (
 -- takes few rows of each page where tokens are many, and pruning makes room again before the next
 WITH (fillfactor = 70);
 
--- A name can be too long for a B-tree and be that of many tokens, each of which takes longer to put into a hash index
--- than the one before.  The digest of the name has neither trouble.
-CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.hashtextextended(token_name, 0));
+-- Names are looked for by how they begin, whatever the case of ASCII letters, and equal ones by the same index.  Cut, since a whole name
+-- can be too long for a B-tree; with the selector, so that a page of many equal ones can begin anywhere.
+CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.lower(pg_catalog."left"(token_name, 64)), selector);
+CREATE INDEX api_token_type_idx ON unleash_tokens.api_token (type, selector);
+-- of rotations that go on, when they end
+CREATE INDEX api_token_rotation_idx ON unleash_tokens.api_token ((coalesce(old_until, activate_by)), selector) WHERE next_verifier IS NOT NULL;
 CREATE UNIQUE INDEX api_token_verifier_idx ON unleash_tokens.api_token (verifier) WHERE by_verifier;
 
 COMMENT ON TABLE unleash_tokens.api_token IS 'The tokens. A secret is never here: only its SHA-256 digest.';
@@ -171,7 +174,9 @@ COMMENT ON COLUMN unleash_tokens.api_token.rate_limit IS 'So many uses in each r
 COMMENT ON COLUMN unleash_tokens.api_token.rate_period IS 'Seconds; NULL without rate_limit.';
 COMMENT ON COLUMN unleash_tokens.api_token.rate_burst IS 'So many uses at once; NULL without rate_limit.';
 COMMENT ON COLUMN unleash_tokens.api_token.allowed_ips IS 'The networks from which the token may be used; NULL = from anywhere.';
-COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by the digest of their name.';
+COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by their name, or how it begins.';
+COMMENT ON INDEX unleash_tokens.api_token_type_idx IS 'Finds the tokens of a type, by their selectors.';
+COMMENT ON INDEX unleash_tokens.api_token_rotation_idx IS 'Finds the tokens in a rotation, by when it ends.';
 COMMENT ON INDEX unleash_tokens.api_token_verifier_idx IS 'Finds imported tokens by their digest.';
 
 CREATE TABLE unleash_tokens.api_token_project (
@@ -185,13 +190,13 @@ CREATE TABLE unleash_tokens.api_token_project (
 		REFERENCES unleash_tokens.project (id) ON UPDATE CASCADE ON DELETE CASCADE
 );
 
-CREATE INDEX api_token_project_project_idx ON unleash_tokens.api_token_project (project);
+CREATE INDEX api_token_project_project_idx ON unleash_tokens.api_token_project (project, selector);
 
 COMMENT ON TABLE unleash_tokens.api_token_project IS 'The projects of tokens that do not reach all. No row means no project.';
 COMMENT ON COLUMN unleash_tokens.api_token_project.selector IS 'The token.';
 COMMENT ON COLUMN unleash_tokens.api_token_project.project IS 'A project it reaches.';
 COMMENT ON COLUMN unleash_tokens.api_token_project.ord IS 'Place of the project in the list the token was made with, from 1.';
-COMMENT ON INDEX unleash_tokens.api_token_project_project_idx IS 'Finds the tokens of a project that is removed or renamed.';
+COMMENT ON INDEX unleash_tokens.api_token_project_project_idx IS 'Finds the tokens of a project, by their selectors.';
 
 CREATE TABLE unleash_tokens.api_token_event (
 	id				bigint GENERATED ALWAYS AS IDENTITY,
@@ -1176,7 +1181,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'error', ARRAY(
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
-			('api_token_name_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
+			('api_token_name_idx', false), ('api_token_type_idx', false), ('api_token_rotation_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
 			('api_token_event_pkey', true), ('guard_role_key', true), ('expiry_notice_pkey', true)) AS w (name, is_unique)
 		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN unleash_tokens.list_relations() AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)

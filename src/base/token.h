@@ -97,6 +97,7 @@ typedef struct UtToken
 	UtMark		used;			/* by a validation */
 	UtRate		rate;			/* its own; none: that of its type */
 	UtSources	sources;
+	char	   *created_by;		/* NULL but in a page of tokens */
 } UtToken;
 
 /* A use of a token: whoever carries it knows of which database. */

@@ -17,11 +17,11 @@
 #include "base/encoding.h"
 #include "base/scope.h"
 #include "http/auth.h"
+#include "http/query.h"
 #include "rules/caller.h"
 #include "rules/field.h"
 #include "rules/request.h"
 #include "text/datetime.h"
-#include "text/wire.h"
 
 /*
  * Bytes of a value.  Gateways hold the head of an answer in 4,096 bytes (one
@@ -155,54 +155,13 @@ read_types(char *names, uint32 *types, UtProblem *problem)
 	return true;
 }
 
-/* The place of a name among those of parameters, or PARAMETERS. */
-static int
-find_parameter(const char *name, size_t len)
-{
-	int			i = 0;
-
-	while (i < PARAMETERS &&
-		   (len != strlen(parameter_names[i]) || memcmp(name, parameter_names[i], len) != 0))
-		i++;
-	return i;
-}
-
-/* Take the parameters apart; those that are not there stay NULL. */
-static bool
-read_parameters(const char *query, char **values, UtProblem *problem)
-{
-	while (*query != '\0')
-	{
-		size_t		name_len = strcspn(query, "=&");
-		size_t		len = strcspn(query, "&");
-		int			i = find_parameter(query, name_len);
-		char	   *bytes;
-
-		if (i == PARAMETERS || values[i] != NULL || query[name_len] != '=')
-			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
-								  "The query holds something else, or the same twice.");
-		if (i == PARAMETER_PATH)
-			return true;		/* from here on it is the client's */
-		bytes = palloc(len - name_len);
-		if (ut_wire_unescape(query + name_len + 1, len - name_len - 1, bytes, &name_len))
-			values[i] = ut_encoding_from_utf8(bytes, name_len);
-		if (values[i] == NULL)
-			return ut_problem_set(problem, UT_PROBLEM_QUERY, NULL,
-								  "The query parameter %s cannot be decoded.", parameter_names[i]);
-		query += len;
-		if (*query == '&')
-			query++;
-	}
-	return true;
-}
-
 static bool
 read_need(const char *target, UtNeed *need, UtProblem *problem)
 {
-	size_t		path = ut_wire_path_len(target, strlen(target));
 	char	   *values[PARAMETERS] = {NULL};
 
-	if (target[path] == '?' && !read_parameters(target + path + 1, values, problem))
+	/* from the client's own path on, the query is the client's */
+	if (!ut_query_read(target, UT_PROBLEM_QUERY, parameter_names, PARAMETERS, PARAMETER_PATH, values, problem))
 		return false;
 	need->types = 0;
 	need->project = values[PARAMETER_PROJECT];

@@ -16,6 +16,7 @@
 #include "access/xlog.h"
 
 #include "http/auth.h"
+#include "http/console.h"
 #include "http/endpoint.h"
 #include "http/postgrest.h"
 #include "rules/answer.h"
@@ -55,6 +56,10 @@ const UtRoute ut_routes[] = {
 	{"GET", PROJECT_TOKENS, 0, list_tokens},
 	{"POST", PROJECT_TOKENS, UT_ROUTE_BODY | UT_ROUTE_WRITE, create_project_token},
 	{"DELETE", PROJECT_TOKENS "/{token}", UT_ROUTE_WRITE, delete_project_token},
+	{"GET", "/api/admin/tokens", 0, ut_console_search},
+	{"GET", "/api/admin/token-events", 0, ut_console_events},
+	{"GET", "/api/admin/token-choices", 0, ut_console_choices},
+	{"GET", "/api/admin/doctor", 0, ut_console_findings},
 	{"POST", "/edge/validate", UT_ROUTE_OPEN | UT_ROUTE_BODY | UT_ROUTE_READ, validate_tokens},
 	{"*", "/auth", UT_ROUTE_OPEN, ut_auth_answer},
 	{"*", "/auth/**", UT_ROUTE_OPEN, ut_auth_refuse_below},

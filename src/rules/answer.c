@@ -180,6 +180,8 @@ ut_answer_token(StringInfo out, const UtToken *token, const char *secret)
 	if (token->rotatable)
 		appendStringInfoString(out, ",\"rotatable\":true");
 	append_rotation(out, token);
+	if (token->created_by != NULL)
+		append_text(out, KEY("createdBy"), token->created_by);
 	appendStringInfoChar(out, '}');
 	pfree(project);
 }

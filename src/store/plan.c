@@ -52,28 +52,56 @@ run_under(UtPlan plan, Datum *values, const char *nulls, Snapshot snapshot)
 								snapshot != InvalidSnapshot, true, 0);
 }
 
+/* What the planner may do. */
+typedef struct Freedom
+{
+	bool		seqscan;
+	bool		bitmapscan;
+	bool		sort;
+} Freedom;
+
 /*
  * Plans are kept for the session, those of foreign keys too, and one that was
  * made while a table was small would read it whole when it has grown.  So what
- * is found by its key is planned without sequential scans.
+ * is found by its key is planned without sequential scans, and what comes in
+ * the order of an index without a way that would need all of it at once.
  */
+static Freedom
+restrain_planner(const UtStatement *statement)
+{
+	Freedom		before = {enable_seqscan, enable_bitmapscan, enable_sort};
+
+	enable_seqscan = before.seqscan && !statement->by_key;
+	enable_bitmapscan = before.bitmapscan && !statement->in_order;
+	enable_sort = before.sort && !statement->in_order;
+	return before;
+}
+
+static void
+free_planner(Freedom before)
+{
+	enable_seqscan = before.seqscan;
+	enable_bitmapscan = before.bitmapscan;
+	enable_sort = before.sort;
+}
+
 uint64
 ut_store_run(UtPlan plan, Datum *values, const char *nulls, UtView view)
 {
 	UtLatest	latest = {.snapshot = InvalidSnapshot};
-	bool		usual = enable_seqscan;
+	Freedom		before;
 	int			result;
 
 	if (view == UT_VIEW_LATEST)
 		ut_latest_open(&latest, UT_BY_STATEMENT);
-	enable_seqscan = usual && !ut_statements[plan].by_key;
+	before = restrain_planner(&ut_statements[plan]);
 	PG_TRY();
 	{
 		result = run_under(plan, values, nulls, latest.snapshot);
 	}
 	PG_FINALLY();
 	{
-		enable_seqscan = usual;
+		free_planner(before);
 	}
 	PG_END_TRY();
 	if (view == UT_VIEW_LATEST)
@@ -130,19 +158,19 @@ ut_store_visit_rows(UtPlan plan, Datum *values, Snapshot snapshot, UtRowVisitor 
 {
 	Receiver	receiver = {{receive_row, start_receiving, end_receiving, end_receiving, DestNone}, visitor, arg};
 	SPIExecuteOptions options = {.read_only = true,.dest = &receiver.base};
-	bool		usual = enable_seqscan;
+	Freedom		before;
 	int			result;
 
 	options.params = make_params(&ut_statements[plan], values);
 	PushActiveSnapshot(snapshot);
-	enable_seqscan = usual && !ut_statements[plan].by_key;
+	before = restrain_planner(&ut_statements[plan]);
 	PG_TRY();
 	{
 		result = SPI_execute_plan_extended(get_plan(plan), &options);
 	}
 	PG_FINALLY();
 	{
-		enable_seqscan = usual;
+		free_planner(before);
 	}
 	PG_END_TRY();
 	PopActiveSnapshot();

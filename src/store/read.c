@@ -48,10 +48,10 @@ compare_places(const void *a, const void *b)
  * the same ones: each in the place that its hash gives it, until another comes.
  */
 #define SEEN_PROJECTS 256
-typedef struct SeenProjects
+struct UtScopeReader
 {
 	text	   *ids[SEEN_PROJECTS];
-} SeenProjects;
+};
 
 static bool
 is_project(UtLatest *latest, Datum id)
@@ -61,7 +61,7 @@ is_project(UtLatest *latest, Datum id)
 }
 
 static bool
-is_project_again(UtLatest *latest, SeenProjects *seen, text *id)
+is_project_again(UtLatest *latest, UtScopeReader *seen, text *id)
 {
 	size_t		len = VARSIZE_ANY_EXHDR(id);
 	text	  **place = &seen->ids[hash_bytes((unsigned char *) VARDATA_ANY(id), len) % SEEN_PROJECTS];
@@ -82,8 +82,8 @@ is_project_again(UtLatest *latest, SeenProjects *seen, text *id)
  * Only projects that exist: a scope never widens, whatever became of the keys.
  * With seen, which may be NULL, those of other tokens are not looked up again.
  */
-static void
-read_scope(UtLatest *latest, SeenProjects *seen, UtToken *token)
+void
+ut_store_read_scope(UtLatest *latest, UtScopeReader *seen, UtToken *token)
 {
 	UtScope    *scope = &token->scope;
 	int			room = 8;
@@ -112,6 +112,12 @@ read_scope(UtLatest *latest, SeenProjects *seen, UtToken *token)
 	for (int i = 0; i < scope->count; i++)
 		scope->ids[i] = places[i].id;
 	pfree(places);
+}
+
+UtScopeReader *
+ut_store_begin_scopes(void)
+{
+	return palloc0(sizeof(UtScopeReader));
 }
 
 /*
@@ -153,7 +159,7 @@ ut_store_find(const char *selector, UtToken *token)
 	if (found)
 	{
 		ut_row_read_token(row, token);
-		read_scope(&latest, NULL, token);
+		ut_store_read_scope(&latest, NULL, token);
 	}
 	ut_latest_close(&latest);
 	return found;
@@ -178,7 +184,7 @@ ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 			ut_row_read_token(row, token);
 	}
 	if (found)
-		read_scope(&latest, NULL, token);
+		ut_store_read_scope(&latest, NULL, token);
 	ut_latest_close(&latest);
 	return found;
 }
@@ -187,7 +193,7 @@ ut_store_find_by_verifier(const uint8 *verifier, UtToken *token)
 typedef struct Finding
 {
 	UtLatest	latest;
-	SeenProjects seen;
+	UtScopeReader seen;
 	MemoryContext context;		/* of the tokens */
 	bool	   *found;			/* many: which are there */
 	UtToken    *tokens;
@@ -202,7 +208,7 @@ read_row(TupleTableSlot *row, Finding *finding, UtToken *token)
 	MemoryContext before = MemoryContextSwitchTo(finding->context);
 
 	ut_row_read_token(row, token);
-	read_scope(&finding->latest, &finding->seen, token);
+	ut_store_read_scope(&finding->latest, &finding->seen, token);
 	MemoryContextSwitchTo(before);
 }
 

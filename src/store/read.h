@@ -13,6 +13,7 @@
 #define UT_STORE_READ_H
 
 #include "base/token.h"
+#include "store/latest.h"
 #include "store/plan.h"
 
 /*
@@ -21,5 +22,13 @@
  */
 extern UtToken *ut_store_read_selected(UtPlan plan, Datum *values, const char *nulls,
 									   UtView view, int *count);
+
+/*
+ * What many tokens reach, whose rows were found by a statement: projects that
+ * were seen are not looked up again.  Begun in the memory context that lasts.
+ */
+typedef struct UtScopeReader UtScopeReader;
+extern UtScopeReader *ut_store_begin_scopes(void);
+extern void ut_store_read_scope(UtLatest *latest, UtScopeReader *seen, UtToken *token);
 
 #endif							/* UT_STORE_READ_H */

@@ -18,6 +18,7 @@
 
 #include "catalog/pg_type.h"
 
+#include "store/page.h"
 #include "store/statement.h"
 
 /*
@@ -67,6 +68,53 @@
 /* The row of guard_role for this type, environment and project, each of which may be NULL. */
 #define SAME_CHOICES \
 	"WHERE type IS NOT DISTINCT FROM $1 AND environment IS NOT DISTINCT FROM $2 AND project IS NOT DISTINCT FROM $3"
+
+/*
+ * Pages.  Bounds are constants: a plan for any number of rows would be made for
+ * a tenth of the table.  The names are those of the index.
+ */
+#define WINDOW " LIMIT " CppAsString2(UT_PAGE_WINDOW)
+#define WINDOW_WITHIN " LIMIT " CppAsString2(UT_PAGE_WINDOW_WITHIN)
+#define NAME_KEY "lower(\"left\"(t.token_name, " CppAsString2(UT_NAME_KEY_LEN) "))"
+#define ROTATION_KEY "coalesce(t.old_until, t.activate_by)"
+#define UPWARDS(key) "(" key ", t.selector) > ($1, $3) AND " key " < $2 ORDER BY " key ", t.selector" WINDOW
+#define DOWNWARDS(key) "(" key ", t.selector) < ($2, $3) AND " key " >= $1 ORDER BY " key " DESC, t.selector DESC" WINDOW
+#define TOKENS "SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
+#define ROTATED "t.next_verifier IS NOT NULL AND "
+
+/*
+ * The selectors of a type or project.  No "=": then the order of all selectors
+ * would do, and most of them may be of others.  Nor the far bound, at which a
+ * comparison of rows does not end the scan: the reader does.
+ */
+#define FROM_SELECTOR(column, selector, value) \
+	"(" column ", " selector ") >= (" value ", $1) AND " column " <= " value " ORDER BY " column ", " selector
+#define BEFORE_SELECTOR(column, selector, value) \
+	"(" column ", " selector ") < (" value ", $2) AND " column " >= " value " ORDER BY " column " DESC, " selector " DESC"
+
+/* OFFSET 0: from the projects to their tokens, one by one */
+#define ITS_TOKEN(selector) \
+	"CROSS JOIN LATERAL (" TOKENS "WHERE t.selector = " selector " OFFSET 0) AS t "
+#define OF_PROJECT "SELECT t.* FROM unleash_tokens.api_token_project AS p " ITS_TOKEN("p.selector") "WHERE "
+
+/* The tokens whose projects are all among $4, of those that have one of $3: a window of each project's, put together. */
+#define IS_WITHIN(bounds) \
+	"NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS q " \
+	"WHERE q.selector = p.selector AND q.project <> ALL (" bounds ") OFFSET 0) "
+#define WITHIN(some, down) \
+	"SELECT t.* FROM (SELECT DISTINCT l.selector FROM unnest($3) AS b (project) CROSS JOIN LATERAL " \
+	"(SELECT p.selector FROM unleash_tokens.api_token_project AS p WHERE " IS_WITHIN("$4") "AND " \
+	some("p.project", "p.selector", "(b.project COLLATE \"C\")") WINDOW_WITHIN ") AS l " \
+	"ORDER BY l.selector" down WINDOW_WITHIN ") AS s " ITS_TOKEN("s.selector") "ORDER BY t.selector" down
+#define WITHIN_IN_ORDER \
+	"SELECT t.* FROM (SELECT DISTINCT p.selector FROM unleash_tokens.api_token_project AS p " \
+	"WHERE p.project = ANY ($4) AND " IS_WITHIN("$4") "OFFSET 0) AS s " ITS_TOKEN("s.selector") "WHERE "
+
+#define SELECTORS TEXTOID, TEXTOID
+#define NAMES TEXTOID, TEXTOID, TEXTOID
+#define TIMES TIMESTAMPTZOID, TIMESTAMPTZOID, TEXTOID
+
+#define WIRE_TIME(column) "to_char(" column " AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.MS\"Z\"')"
 
 const UtStatement ut_statements[UT_PLANS] = {
 	[UT_PLAN_HAS_PROJECT] = {
@@ -121,7 +169,7 @@ const UtStatement ut_statements[UT_PLANS] = {
 	0, {0}},
 	[UT_PLAN_LIST_BY_NAME] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.token_name = $1 AND hashtextextended(t.token_name, 0) = hashtextextended($1 COLLATE \"C\", 0) "
+		"WHERE t.token_name = $1 AND " NAME_KEY " = lower(\"left\"($1, " CppAsString2(UT_NAME_KEY_LEN) ") COLLATE \"C\") "
 		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
 	1, {TEXTOID}, true},
 	[UT_PLAN_LIST_BY_PROJECT] = {
@@ -355,4 +403,56 @@ const UtStatement ut_statements[UT_PLANS] = {
 		"WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.prorettype = 'unleash_tokens.finding'::regtype AND p.pronargs = 0 "
 		"ORDER BY p.proname OFFSET $1 LIMIT 1",
 	1, {INT8OID}, true},
+
+	[UT_PLAN_PAGE] = {
+		TOKENS "WHERE t.selector >= $1 AND t.selector < $2 ORDER BY t.selector" WINDOW,
+	2, {SELECTORS}, true, true},
+	[UT_PLAN_PAGE_DOWN] = {
+		TOKENS "WHERE t.selector >= $1 AND t.selector < $2 ORDER BY t.selector DESC" WINDOW,
+	2, {SELECTORS}, true, true},
+	[UT_PLAN_PAGE_OF_TYPE] = {
+		TOKENS "WHERE " FROM_SELECTOR("t.type", "t.selector", "$3") WINDOW,
+	3, {SELECTORS, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_OF_TYPE_DOWN] = {
+		TOKENS "WHERE " BEFORE_SELECTOR("t.type", "t.selector", "$3") WINDOW,
+	3, {SELECTORS, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_OF_PROJECT] = {
+		OF_PROJECT FROM_SELECTOR("p.project", "p.selector", "$3") WINDOW,
+	3, {SELECTORS, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_OF_PROJECT_DOWN] = {
+		OF_PROJECT BEFORE_SELECTOR("p.project", "p.selector", "$3") WINDOW,
+	3, {SELECTORS, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_BY_NAME] = {TOKENS "WHERE " UPWARDS(NAME_KEY), 3, {NAMES}, true, true},
+	[UT_PLAN_PAGE_BY_NAME_DOWN] = {TOKENS "WHERE " DOWNWARDS(NAME_KEY), 3, {NAMES}, true, true},
+	[UT_PLAN_PAGE_BY_EXPIRY] = {TOKENS "WHERE " UPWARDS("t.expires_at"), 3, {TIMES}, true, true},
+	[UT_PLAN_PAGE_BY_EXPIRY_DOWN] = {TOKENS "WHERE " DOWNWARDS("t.expires_at"), 3, {TIMES}, true, true},
+	[UT_PLAN_PAGE_BY_ROTATION] = {TOKENS "WHERE " ROTATED UPWARDS(ROTATION_KEY), 3, {TIMES}, true, true},
+	[UT_PLAN_PAGE_BY_ROTATION_DOWN] = {TOKENS "WHERE " ROTATED DOWNWARDS(ROTATION_KEY), 3, {TIMES}, true, true},
+	[UT_PLAN_PAGE_WITHIN] = {WITHIN(FROM_SELECTOR, ""), 4, {SELECTORS, TEXTARRAYOID, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_DOWN] = {WITHIN(BEFORE_SELECTOR, " DESC"), 4, {SELECTORS, TEXTARRAYOID, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_NAME] = {WITHIN_IN_ORDER UPWARDS(NAME_KEY), 4, {NAMES, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_NAME_DOWN] = {WITHIN_IN_ORDER DOWNWARDS(NAME_KEY), 4, {NAMES, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_EXPIRY] = {WITHIN_IN_ORDER UPWARDS("t.expires_at"), 4, {TIMES, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_EXPIRY_DOWN] = {WITHIN_IN_ORDER DOWNWARDS("t.expires_at"), 4, {TIMES, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_ROTATION] = {WITHIN_IN_ORDER ROTATED UPWARDS(ROTATION_KEY), 4, {TIMES, TEXTARRAYOID}, true},
+	[UT_PLAN_PAGE_WITHIN_BY_ROTATION_DOWN] = {WITHIN_IN_ORDER ROTATED DOWNWARDS(ROTATION_KEY), 4, {TIMES, TEXTARRAYOID}, true},
+
+	/* the newest first; empty stands for any, and NULL for what is not wanted */
+	[UT_PLAN_PAGE_OF_EVENTS] = {
+		"SELECT e.id, CASE WHEN ($2 = '' OR e.selector = $2) AND ($3 = '' OR e.type = $3) THEN json_build_object("
+		"'id', e.id, 'at', " WIRE_TIME("e.at") ", 'type', e.type, 'selector', e.selector, 'tokenName', e.token_name, "
+		"'actor', e.actor, 'actorSelector', e.actor_selector, 'data', e.data, 'preData', e.pre_data)::text END "
+		"FROM unleash_tokens.api_token_event AS e WHERE e.id < $1 ORDER BY e.id DESC" WINDOW,
+	3, {INT8OID, TEXTOID, TEXTOID}, true, true},
+	[UT_PLAN_LIST_CHOICES] = {
+		"SELECT json_build_object("
+		"'environments', (SELECT coalesce(json_agg(json_build_object('name', e.name, 'type', e.type, 'enabled', e.enabled) "
+		"ORDER BY e.name), '[]') FROM unleash_tokens.environment AS e), "
+		"'projects', (SELECT coalesce(json_agg(p.id ORDER BY p.id), '[]') FROM "
+		"(SELECT p.id FROM unleash_tokens.project AS p ORDER BY p.id LIMIT $1) AS p))::text",
+	1, {INT8OID}},
+	[UT_PLAN_LIST_FINDINGS] = {
+		"SELECT json_build_object('check', d.check_name, 'status', d.status, 'detail', d.detail, 'hint', d.hint)::text "
+		"FROM unleash_tokens.doctor() AS d",
+	0, {0}},
 };

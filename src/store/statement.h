@@ -21,6 +21,7 @@ typedef struct UtStatement
 	int			nargs;
 	Oid			argtypes[UT_STATEMENT_ARGS];
 	bool		by_key;			/* rows are few, and found by their keys */
+	bool		in_order;		/* the first of many, as an index has them */
 } UtStatement;
 
 extern const UtStatement ut_statements[UT_PLANS];

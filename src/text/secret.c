@@ -18,7 +18,6 @@
 
 #define V2_OPENER ".v2_"
 #define V2_OPENER_LEN 4
-#define MARKER "utok"
 #define MARKER_LEN 4
 #define TIME_LEN 7				/* digits of time behind the marker: 62^7 ms
 								 * reach to August 2081 */
@@ -80,7 +79,7 @@ ut_secret_compose(char *out, size_t size,
 	RandomBytes bytes = {random, nrandom};
 	char		selector[UT_SELECTOR_LEN];
 
-	memcpy(selector, MARKER, MARKER_LEN);
+	memcpy(selector, UT_SELECTOR_MARKER, MARKER_LEN);
 	write_base62(selector + MARKER_LEN, TIME_LEN, ms < 0 ? 0 : (uint64_t) ms);
 	if (!draw_base62(selector + MARKER_LEN + TIME_LEN,
 					 UT_SELECTOR_LEN - MARKER_LEN - TIME_LEN, &bytes))
@@ -203,7 +202,7 @@ ut_secret_is_selector(const char *text, size_t len)
 bool
 ut_secret_is_marked(const char *selector)
 {
-	return memcmp(selector, MARKER, MARKER_LEN) == 0;
+	return memcmp(selector, UT_SELECTOR_MARKER, MARKER_LEN) == 0;
 }
 
 /* The selector inside a text of the v2 form, NULL for any other text. */

@@ -23,6 +23,9 @@
 #include <stdint.h>
 
 #define UT_SELECTOR_LEN 22		/* characters of a selector */
+#define UT_SELECTOR_MARKER "utok"	/* behind it stands the time, so that
+									 * newer selectors are greater */
+#define UT_SELECTOR_CHARACTERS "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_-"
 #define UT_KEY_LEN 43			/* characters of a key */
 #define UT_SECRET_TAIL (4 + UT_SELECTOR_LEN + 1 + UT_KEY_LEN + 1)	/* ".v2_" to end */
 #define UT_SECRET_MAX 4096		/* a longer text is no secret; Unleash's own
