@@ -45,8 +45,10 @@ my @names = map { "unleash_tokens.$_" } qw(identity token token_selector selecto
 sub ask
 {
 	my ($user, $sql, %options) = @_;
-	my ($code, $out, $err) = $node->psql('postgres', "$sql\n;$ask", extra_params => [ '-U', $user ], on_error_stop => 0, %options);
-	# a session that does not start says nothing either
+	my ($code, $out, $err) = eval { $node->psql('postgres', "$sql\n;$ask", extra_params => [ '-U', $user ], on_error_stop => 0, %options) };
+	# a session that does not start says nothing either, and psql may be gone before it was sent anything
+	return $nobody if $@ =~ /Broken pipe/;
+	die $@ if $@;
 	return $nobody if $out eq '' && $err =~ /FATAL/;
 	return (split /\n/, $out)[-1] // "nothing, but $err";
 }
