@@ -242,6 +242,48 @@ REVOKE ALL ON FUNCTION
 FROM PUBLIC;
 REVOKE ALL ON unleash_tokens.stat FROM PUBLIC;
 
+-- ---- Projects and environments ----
+
+CREATE FUNCTION unleash_tokens.create_project(id text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_create_project';
+
+CREATE FUNCTION unleash_tokens.rename_project(id text, new_id text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rename_project';
+
+CREATE FUNCTION unleash_tokens.delete_project(id text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_delete_project';
+
+CREATE FUNCTION unleash_tokens.create_environment(name text, type text DEFAULT 'production', enabled boolean DEFAULT true) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_create_environment';
+
+CREATE FUNCTION unleash_tokens.rename_environment(name text, new_name text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_rename_environment';
+
+CREATE FUNCTION unleash_tokens.delete_environment(name text) RETURNS boolean
+LANGUAGE C VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+AS 'MODULE_PATHNAME', 'unleash_tokens_delete_environment';
+
+COMMENT ON FUNCTION unleash_tokens.create_project(text) IS 'Enters a project that tokens may be scoped to; false when it was there. Error 22023 for an id that is not 1 to 100 characters, has a control character, or is * or [].';
+COMMENT ON FUNCTION unleash_tokens.rename_project(text, text) IS 'Renames a project; its tokens keep it. False when there is none. Errors: 22023 for a new id that create_project() refuses, 23505 when there is such a project.';
+COMMENT ON FUNCTION unleash_tokens.delete_project(text) IS 'Removes a project, and deletes the tokens that reach no other one, with an event each; false when there is none.';
+COMMENT ON FUNCTION unleash_tokens.create_environment(text, text, boolean) IS 'Enters an environment that tokens may belong to; false when it was there, which changes nothing. Error 22023 for a name as that of a project, or a type of other than 1 to 100 characters.';
+COMMENT ON FUNCTION unleash_tokens.rename_environment(text, text) IS 'Renames an environment; its tokens keep it. False when there is none. Errors: 22023 for a new name that create_environment() refuses, 23505 when there is such an environment.';
+COMMENT ON FUNCTION unleash_tokens.delete_environment(text) IS 'Removes an environment; false when there is none. Error 23503 when tokens belong to it.';
+
+REVOKE ALL ON FUNCTION
+	unleash_tokens.create_project(text),
+	unleash_tokens.rename_project(text, text),
+	unleash_tokens.delete_project(text),
+	unleash_tokens.create_environment(text, text, boolean),
+	unleash_tokens.rename_environment(text, text),
+	unleash_tokens.delete_environment(text)
+FROM PUBLIC;
+
 -- ===========================================================================
 -- Tokens that are about to expire
 -- ===========================================================================
@@ -974,6 +1016,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 			'update_api_token(text,jsonb)', 'delete_api_token(text)', 'validate_api_token(text)', 'validate_api_tokens(text[])',
 			'import_api_tokens(jsonb)', 'purge_expired(interval)', 'purge_events(interval)', 'enforce_lifetime(boolean)', 'list_refusals()',
 			'rotate_api_token(text,interval,interval)', 'finish_rotation(text)', 'cancel_rotation(text)',
+			'create_project(text)', 'rename_project(text,text)', 'delete_project(text)', 'create_environment(text,text,boolean)', 'rename_environment(text,text)', 'delete_environment(text)',
 			'get_seen_at(text,timestamp with time zone)', 'get_notice_days()', 'get_stat()', 'stat_reset()', 'metrics()', 'doctor()', 'guard_check(text[])']) AS f
 		UNION ALL
 		SELECT 'unleash_tokens_admin', 'SELECT', 'unleash_tokens.' || v

@@ -20,6 +20,7 @@
 #include "utils/resowner.h"
 
 #include "base/clock.h"
+#include "base/encoding.h"
 #include "text/datetime.h"
 #include "rules/field.h"
 #include "text/secret.h"
@@ -278,6 +279,25 @@ ut_field_show(const char *text, int len)
 	if (clipped < len)
 		appendStringInfo(&shown, " (cut, %d bytes in all)", len);
 	return shown.data;
+}
+
+const char *
+ut_field_find_control(const char *name)
+{
+	const unsigned char *byte;
+	size_t		len;
+
+	byte = (unsigned char *) ut_encoding_to_utf8(name, strlen(name), &len);
+	if (byte == NULL || !pg_verify_mbstr(PG_UTF8, (const char *) byte, len, true))
+		return "";
+	for (; *byte != '\0'; byte++)
+	{
+		if (*byte < 0x20 || *byte == 0x7F)
+			return psprintf("U+%04X", *byte);
+		if (*byte == 0xC2 && byte[1] >= 0x80 && byte[1] <= 0x9F)
+			return psprintf("U+%04X", byte[1]);
+	}
+	return NULL;
 }
 
 const char *

@@ -60,6 +60,13 @@ extern bool ut_field_is_array(const JsonbValue *value);
 extern bool ut_field_missing(UtProblem *problem, const char *key, const char *path);
 
 /*
+ * The first C0 or C1 control character of a name as U+00XX, or NULL.  Looked
+ * for in UTF-8, where those have one form whatever the server's encoding; a
+ * name without such a form, which could be in no answer, is "".
+ */
+extern const char *ut_field_find_control(const char *name);
+
+/*
  * A sent text as it may be shown again: a JSON string, cut short, and of a
  * secret only its public part.
  */

@@ -21,7 +21,6 @@
 #include "utils/timestamp.h"
 
 #include "base/clock.h"
-#include "base/encoding.h"
 #include "rules/field.h"
 #include "rules/limit.h"
 #include "rules/request.h"
@@ -35,7 +34,6 @@
 #define MAX_TOKENS 5000			/* elements of tokens in /edge/validate that
 								 * are looked at */
 
-static const char *check_name(const char *name);
 static bool read_environment(Jsonb *body, char **environment, UtProblem *problem);
 static bool read_expiry(Jsonb *body, TimestampTz *expires_at, UtProblem *problem);
 static bool read_limits(Jsonb *body, UtCreate *create, UtProblem *problem);
@@ -279,7 +277,7 @@ read_name(Jsonb *body, char **name, UtProblem *problem)
 		return ut_problem_set(problem, UT_PROBLEM_NAME_LENGTH, "/body/tokenName",
 							  "The field tokenName has %d characters, which is more than %d: %s.",
 							  chars, MAX_NAME, ut_field_show(*name, strlen(*name)));
-	fault = check_name(*name);
+	fault = ut_field_find_control(*name);
 	if (fault != NULL && *fault == '\0')
 		return ut_problem_set(problem, UT_PROBLEM_JSON_CHARACTER, "/body/tokenName",
 							  "The field tokenName holds a character that has no form in UTF-8.");
@@ -288,30 +286,6 @@ read_name(Jsonb *body, char **name, UtProblem *problem)
 							  "The field tokenName holds the control character %s.",
 							  fault);
 	return true;
-}
-
-/*
- * The first C0 or C1 control character of a name as U+00XX, or NULL.  Looked
- * for in UTF-8, where those have one form whatever the server's encoding; a
- * name without such a form, which could be in no answer, is "".
- */
-static const char *
-check_name(const char *name)
-{
-	const unsigned char *byte;
-	size_t		len;
-
-	byte = (unsigned char *) ut_encoding_to_utf8(name, strlen(name), &len);
-	if (byte == NULL || !pg_verify_mbstr(PG_UTF8, (const char *) byte, len, true))
-		return "";
-	for (; *byte != '\0'; byte++)
-	{
-		if (*byte < 0x20 || *byte == 0x7F)
-			return psprintf("U+%04X", *byte);
-		if (*byte == 0xC2 && byte[1] >= 0x80 && byte[1] <= 0x9F)
-			return psprintf("U+%04X", byte[1]);
-	}
-	return NULL;
 }
 
 static bool

@@ -1,9 +1,10 @@
 /*-------------------------------------------------------------------------
  *
  * registry.c
- *	  What becomes of the tables when projects and environments change?
+ *	  How are projects and environments written, and what becomes of the tokens
+ *	  when they change?
  *
- * The work of the triggers.  Foreign keys do the rest.
+ * The latter is the work of the triggers.  Foreign keys do the rest.
  *
  * Locking: tokens are locked FOR UPDATE in the order of their selectors before
  * their remaining projects are looked at, so that of two who take the last two
@@ -151,4 +152,84 @@ ut_store_delete_scopeless(TriggerData *trigger, int *count)
 		ut_store_delete(tokens[i].selector);
 	restore_scopes(tokens, *count, gone, ngone);
 	return tokens;
+}
+
+/* ---- Rows of the registries ---- */
+
+static bool
+run_for_name(UtPlan plan, const char *name)
+{
+	Datum		value = CStringGetTextDatum(name);
+	bool		done;
+
+	ut_store_open();
+	done = ut_store_run(plan, &value, NULL, UT_VIEW_USUAL) > 0;
+	ut_store_close();
+	return done;
+}
+
+/* What was neither written nor is there was swallowed by somebody's trigger. */
+bool
+ut_store_add_project(const char *id)
+{
+	if (run_for_name(UT_PLAN_ADD_PROJECT, id))
+		return true;
+	ut_store_expect(ut_store_has_project(id), true);
+	return false;
+}
+
+bool
+ut_store_add_environment(const char *name, const char *type, bool enabled)
+{
+	Datum		values[] = {CStringGetTextDatum(name), CStringGetTextDatum(type), BoolGetDatum(enabled)};
+	bool		added;
+
+	ut_store_open();
+	added = ut_store_run(UT_PLAN_ADD_ENVIRONMENT, values, NULL, UT_VIEW_USUAL) > 0;
+	ut_store_close();
+	if (!added)
+		ut_store_expect(ut_store_has_environment(name), true);
+	return added;
+}
+
+bool
+ut_store_hold_name(UtRegistry registry, const char *name)
+{
+	return run_for_name(registry == UT_REGISTRY_PROJECT ? UT_PLAN_HOLD_PROJECT : UT_PLAN_HOLD_ENVIRONMENT, name);
+}
+
+void
+ut_store_rename(UtRegistry registry, const char *from, const char *to)
+{
+	Datum		values[] = {CStringGetTextDatum(from), CStringGetTextDatum(to)};
+
+	ut_store_open();
+	ut_store_expect(ut_store_run(registry == UT_REGISTRY_PROJECT ? UT_PLAN_RENAME_PROJECT : UT_PLAN_RENAME_ENVIRONMENT,
+								 values, NULL, UT_VIEW_USUAL), 1);
+	ut_store_close();
+}
+
+void
+ut_store_remove_name(UtRegistry registry, const char *name)
+{
+	ut_store_expect(run_for_name(registry == UT_REGISTRY_PROJECT ? UT_PLAN_REMOVE_PROJECT : UT_PLAN_REMOVE_ENVIRONMENT, name), true);
+}
+
+char *
+ut_store_find_of_environment(const char *name)
+{
+	MemoryContext context = CurrentMemoryContext;
+	Datum		value = CStringGetTextDatum(name);
+	char	   *selector = NULL;
+	bool		isnull;
+
+	ut_store_open();
+	if (ut_store_run(UT_PLAN_FIND_OF_ENVIRONMENT, &value, NULL, UT_VIEW_USUAL) > 0)
+	{
+		Datum		found = SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &isnull);
+
+		selector = MemoryContextStrdup(context, TextDatumGetCString(found));
+	}
+	ut_store_close();
+	return selector;
 }

@@ -455,4 +455,31 @@ const UtStatement ut_statements[UT_PLANS] = {
 		"SELECT json_build_object('check', d.check_name, 'status', d.status, 'detail', d.detail, 'hint', d.hint)::text "
 		"FROM unleash_tokens.doctor() AS d",
 	0, {0}},
+	[UT_PLAN_ADD_PROJECT] = {
+		"INSERT INTO unleash_tokens.project (id) VALUES ($1) ON CONFLICT DO NOTHING",
+	1, {TEXTOID}, true},
+	[UT_PLAN_ADD_ENVIRONMENT] = {
+		"INSERT INTO unleash_tokens.environment (name, type, enabled) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING",
+	3, {TEXTOID, TEXTOID, BOOLOID}, true},
+	[UT_PLAN_HOLD_PROJECT] = {
+		"SELECT FROM unleash_tokens.project WHERE id = $1 FOR UPDATE",
+	1, {TEXTOID}, true},
+	[UT_PLAN_HOLD_ENVIRONMENT] = {
+		"SELECT FROM unleash_tokens.environment WHERE name = $1 FOR UPDATE",
+	1, {TEXTOID}, true},
+	[UT_PLAN_RENAME_PROJECT] = {
+		"UPDATE unleash_tokens.project SET id = $2 WHERE id = $1",
+	2, {TEXTOID, TEXTOID}, true},
+	[UT_PLAN_RENAME_ENVIRONMENT] = {
+		"UPDATE unleash_tokens.environment SET name = $2 WHERE name = $1",
+	2, {TEXTOID, TEXTOID}, true},
+	[UT_PLAN_REMOVE_PROJECT] = {
+		"DELETE FROM unleash_tokens.project WHERE id = $1",
+	1, {TEXTOID}, true},
+	[UT_PLAN_REMOVE_ENVIRONMENT] = {
+		"DELETE FROM unleash_tokens.environment WHERE name = $1",
+	1, {TEXTOID}, true},
+	[UT_PLAN_FIND_OF_ENVIRONMENT] = {
+		"SELECT selector FROM unleash_tokens.api_token WHERE environment = $1 LIMIT 1",
+	1, {TEXTOID}},
 };

@@ -162,6 +162,24 @@ extern void ut_store_import(UtIncoming *incoming, int count, Jsonb **events,
 extern void ut_store_insert_many(UtIncoming *incoming, int count, Jsonb **events,
 								 const UtActor *actor);
 
+typedef enum UtRegistry
+{
+	UT_REGISTRY_PROJECT,
+	UT_REGISTRY_ENVIRONMENT
+} UtRegistry;
+
+/* Enter one; false when it is there. */
+extern bool ut_store_add_project(const char *id);
+extern bool ut_store_add_environment(const char *name, const char *type, bool enabled);
+
+/* Lock the row FOR UPDATE; false when there is none.  Then rename or delete it. */
+extern bool ut_store_hold_name(UtRegistry registry, const char *name);
+extern void ut_store_rename(UtRegistry registry, const char *from, const char *to);
+extern void ut_store_remove_name(UtRegistry registry, const char *name);
+
+/* The selector of a token that belongs to the environment, or NULL. */
+extern char *ut_store_find_of_environment(const char *name);
+
 /*
  * For the trigger on project and environment: the row to write, marked as one
  * that is not the install's any more.

@@ -192,8 +192,11 @@ check_statement(Node *statement)
 	if (table == NULL)
 		return;
 	check_table(table);
-	if (IsA(statement, DeleteStmt) && strcmp(table->relname, "api_token") == 0)
+	if ((IsA(statement, DeleteStmt) && strcmp(table->relname, "api_token") == 0) ||
+		(!IsA(statement, InsertStmt) && strcmp(table->relname, "project") == 0))
 		check_table(makeRangeVar(table->schemaname, "api_token_project", -1));
+	if (!IsA(statement, InsertStmt) && strcmp(table->relname, "environment") == 0)
+		check_table(makeRangeVar(table->schemaname, "api_token", -1));
 }
 
 /* By the text, which a plan keeps whatever becomes of its tables. */

@@ -20,7 +20,7 @@
  * give it checks and defaults, or of a trigger's function, put there by whoever
  * has TRIGGER on the table; and when a trigger has a condition that may run
  * anybody's.  Locks the table, and the one that a foreign key
- * clears along with it, ROW EXCLUSIVE, so that it stays true.
+ * writes along with it, ROW EXCLUSIVE, so that it stays true.
  */
 extern void ut_store_check_statement(SPIPlanPtr plan);
 
