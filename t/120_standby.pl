@@ -354,6 +354,17 @@ ok(eval { $standby->wait_for_log(qr/did not answer in time/, $offset) }, '... th
 $at = shown($standby, 'seventh') =~ s/\+00$//r;
 set($standby, 'unleash_tokens.primary_conninfo', $to_primary);
 comes_to_store($primary, 'seventh', $at, '... put right, it arrives');
+
+# The first of several says nothing: the next is asked, as libpq does it with connect_timeout for who waits in PQconnectdb().
+my ($primary_host, $primary_port) = ($primary->host, $primary->port);
+set($standby, 'unleash_tokens.primary_conninfo',
+	"$to_primary host=$silent_dir,$silent_dir,$primary_host port=5432,5432,$primary_port target_session_attrs=read-write");
+$at = use_on($standby, 'seventh');
+comes_to_store($primary, 'seventh', $at, 'the first of several hosts never answers: it arrives all the same');
+set($standby, 'unleash_tokens.primary_conninfo', "$to_primary host=$silent_dir,$primary_host port=1,2,3");
+$at = fails_and_keeps($standby, 'seventh', 'could not match 3 port numbers to 2 hosts', 'hosts and ports that do not fit: libpq says so');
+set($standby, 'unleash_tokens.primary_conninfo', $to_primary);
+comes_to_store($primary, 'seventh', $at, '... put right, it arrives');
 close $silent;
 
 # It hangs up on everybody.  Six batches wait; tried are as many as have had the time.

@@ -68,20 +68,88 @@ bound_resolver(void)
 	(void) setenv("RES_OPTIONS", "timeout:1 attempts:1", 0);
 }
 
+/* One of the hosts that conninfo lists; NULL where it says nothing of its own. */
+typedef struct Address
+{
+	char	   *host;
+	char	   *hostaddr;
+	char	   *port;
+} Address;
+
 /*
  * The database is that of this worker, whatever conninfo says.  Looking up its
  * name is the last use of the catalogs: the replay shall not have to wait for a
  * snapshot of ours while we wait for the primary.
  */
 static void
-begin_connection(void)
+begin_connection(const Address *address)
 {
-	const char *keywords[] = {"dbname", "dbname", "application_name", NULL};
-	const char *values[] = {ut_primary_conninfo, get_database_name(MyDatabaseId), "unleash_tokens standby", NULL};
+	const char *keywords[] = {"dbname", "dbname", "application_name", "host", "hostaddr", "port", NULL};
+	const char *values[] = {ut_primary_conninfo, get_database_name(MyDatabaseId), "unleash_tokens standby",
+	address->host, address->hostaddr, address->port, NULL};
 
 	InvalidateCatalogSnapshot();
 	bound_resolver();
 	connection = PQconnectStartParams(keywords, values, 1);
+}
+
+/* Into the array at *items, which is as long as the list; 0 when there is none. */
+static int
+split_list(const PQconninfoOption *option, char ***items)
+{
+	int			count = 0;
+	char	   *rest;
+
+	if (option->val == NULL || *option->val == '\0')
+		return 0;
+	rest = pstrdup(option->val);
+	*items = palloc(sizeof(char *) * (strlen(rest) + 1));
+	for (char *item; (item = strsep(&rest, ",")) != NULL;)
+		(*items)[count++] = item;
+	return count;
+}
+
+static char *
+pick(char **items, int count, int i)
+{
+	return count == 0 ? NULL : items[count == 1 ? 0 : i];
+}
+
+/*
+ * Each host of conninfo by itself: PQconnectPoll() waits for the first one for
+ * as long as that is silent, and only PQconnectdb() has a connect_timeout.  Of
+ * lists that do not fit each other libpq says so itself.
+ */
+static int
+list_addresses(Address **addresses)
+{
+	static const char *const names[] = {"host", "hostaddr", "port"};
+	char	  **items[lengthof(names)];
+	int			counts[lengthof(names)] = {0};
+	int			count = 1;
+	PQconninfoOption *options = PQconninfoParse(ut_primary_conninfo, NULL);
+
+	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL; option++)
+	{
+		for (int i = 0; i < (int) lengthof(names); i++)
+		{
+			if (strcmp(option->keyword, names[i]) == 0)
+				counts[i] = split_list(option, &items[i]);
+		}
+	}
+	PQconninfoFree(options);
+	if (counts[0] == counts[1] || counts[0] == 0 || counts[1] == 0)
+		count = Max(Max(counts[0], counts[1]), 1);
+	if (counts[2] > 1 && counts[2] != count)
+		count = 1;
+	*addresses = palloc0(sizeof(Address) * count);
+	for (int i = 0; count > 1 && i < count; i++)
+	{
+		(*addresses)[i].host = pick(items[0], counts[0], i);
+		(*addresses)[i].hostaddr = pick(items[1], counts[1], i);
+		(*addresses)[i].port = pick(items[2], counts[2], i);
+	}
+	return count;
 }
 
 /* A text without '=' would be taken for the name of a database. */
@@ -231,10 +299,22 @@ ut_forward_close(void)
 static bool
 is_connected(TimestampTz deadline)
 {
+	Address    *addresses;
+	int			count;
+
 	if (connection != NULL)
 		return true;
-	begin_connection();
-	return finish_connection(connection, deadline);
+	count = list_addresses(&addresses);
+	for (int i = 0; i < count; i++)
+	{
+		TimestampTz now = GetCurrentTimestamp();
+
+		ut_forward_close();
+		begin_connection(&addresses[i]);
+		if (finish_connection(connection, now + Max(deadline - now, 0) / (count - i)))
+			return true;
+	}
+	return false;
 }
 
 static const char *

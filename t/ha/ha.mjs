@@ -70,7 +70,7 @@ const YES = 204, NO = 401;
 // Every token: its secret, when it was created and deleted by an answer, and the start of the last check that was answered yes.
 class Load {
 	tokens = [];
-	answers = { create: [], remove: [], check: [], tier: [] };	// when each kind was last answered as it should be
+	answers = { create: [], remove: [], check: [], apart: [] };	// when each kind was last answered as it should be
 	stale = [];	// a deleted token that was accepted
 	lost = [];	// one that is there and was refused
 	odd = new Map();
@@ -89,10 +89,13 @@ class Load {
 			await sleep(pause);
 		}
 	}
-	async createOne() {
-		const answer = await create();
-		if (answer.status !== 201) return this.note('create', answer);
-		this.answers.create.push(answer.at);
+	createApart() {
+		return this.createOne(direct(4), 'apart');
+	}
+	async createOne(place = lb, kind = 'create') {
+		const answer = await create(place);
+		if (answer.status !== 201) return this.note(kind, answer);
+		this.answers[kind].push(answer.at);
 		this.tokens.push({ secret: answer.secret, selector: selectorOf(answer.secret), created: answer.at, used: 0 });
 	}
 	async removeOne() {
@@ -117,11 +120,12 @@ class Load {
 	}
 	start() {
 		this.began = Date.now();
-		const checkAny = (kind) => () => {
+		const checkAny = (kind, place = lb, by = 'HAProxy') => () => {
 			const token = this.pick(kind);
-			return token && this.checkOne(token, lb, 'HAProxy');
+			return token && this.checkOne(token, place, by);
 		};
 		this.loops = [this.loop(40, () => this.createOne()), this.loop(40, () => this.createOne()), this.loop(60, () => this.removeOne()),
+			this.loop(60, () => this.createApart()), this.loop(60, checkAny((one) => one.deleted, direct(4), 'PostgREST apart')), this.loop(60, checkAny((one) => !one.asked, direct(4), 'PostgREST apart')),
 			this.loop(20, checkAny((one) => !one.asked)), this.loop(20, checkAny((one) => !one.asked)), this.loop(20, checkAny((one) => one.deleted))];
 		return this;
 	}
@@ -199,22 +203,25 @@ const spell = (list) => JSON.stringify(Object.fromEntries([...new Set(list.map((
 })));
 
 function tellGaps(load, name, since) {
-	figure(`${name}: writes again after ${seconds(load.gap('create', since))}, checks after ${seconds(load.gap('check', since))}`);
+	figure(`${name}: writes again after ${seconds(load.gap('create', since))}, checks after ${seconds(load.gap('check', since))}; writes by PostgREST apart after ${seconds(load.gap('apart', since))}`);
 	console.log(`# ${name}: not answered as usual: ${JSON.stringify(Object.fromEntries(load.odd))}`);
 }
 
 // ---- Phases -------------------------------------------------------------------------------------------------------------
 
 // break_it(leader) under load, until writes and checks go on; then mend(leader), and all must be as it was answered.
-async function phase(name, breakIt, mend, { mayLose = true, while: meanwhile = async () => {} } = {}) {
+async function phase(name, breakIt, mend, { mayLose = true, takesOver = true, while: meanwhile = async () => {} } = {}) {
 	const old = await healthy();
 	const load = new Load().start();
 	await sleep(3000);
 	const since = Date.now();
-	await breakIt(old);
+	await breakIt(old, load);
+	if (takesOver)
+		await poll('another primary', 90000, async () => (await Promise.all(nodes.filter((one) => one !== old).map((one) => patroni(one, '/primary')))).some((answer) => answer.status === 200));
+	const took = Date.now();
 	await load.settled(since);
 	tellGaps(load, name, since);
-	await meanwhile(load, old);
+	await meanwhile(load, old, took);
 	await mend(old);
 	await load.stop();
 	await judge(load, name, { mayLose });
@@ -226,7 +233,7 @@ async function phase(name, breakIt, mend, { mayLose = true, while: meanwhile = a
 }
 
 // Asks a node behind HAProxy's back, many times a second: deleted tokens, and for new ones, until some time after the thaw.
-async function ambush(load, node, release, ms = 15000) {
+async function ambush(load, node, release, over = sleep(20000)) {
 	let running = true, accepted = [], written = 0;
 	const deleted = load.tokens.filter((one) => one.deleted).slice(-5);
 	const ours = () => load.tokens.filter((one) => one.deleted).slice(-5);
@@ -248,11 +255,11 @@ async function ambush(load, node, release, ms = 15000) {
 	await sleep(1000);
 	const since = Date.now();
 	await release();
-	await sleep(ms);
+	await over;
 	running = false;
 	await Promise.all(loops);
 	const late = accepted.filter((at) => at > since);
-	return `deleted tokens accepted ${accepted.length} times${late.length ? `, the last ${seconds(Math.max(...late) - since)} after it went on` : ''}; tokens made there: ${written}`;
+	return `deleted tokens accepted ${accepted.length} times${late.length ? `, the last ${seconds(Math.max(...late) - since)} after that` : ''}; tokens made there: ${written}`;
 }
 
 const phases = {
@@ -274,10 +281,17 @@ const phases = {
 		});
 	},
 
-	// It cannot reach etcd and everybody can reach it.
+	// It cannot reach etcd, and everybody can reach it: asked directly from then on until long after another has taken over.
 	async cut(name) {
-		await phase(name, (old) => tell(`cut ${old}`), (old) => tell(`mend ${old}`), {
-			while: async (load, old) => figure(`${name}: the old primary, asked directly while it is cut off: ${await ambush(load, old, async () => {})}`),
+		let told, end;
+		const over = new Promise((resolve) => (end = resolve));
+		await phase(name, async (old, load) => {
+			told = ambush(load, old, () => tell(`cut ${old}`), over);
+		}, (old) => tell(`mend ${old}`), {
+			while: async () => {
+				setTimeout(end, 10000);
+				figure(`${name}: the old primary, asked directly: ${await told}`);
+			},
 		});
 	},
 
@@ -285,11 +299,61 @@ const phases = {
 		await phase(name, async (old) => {
 			const node = nodes.find((one) => one !== old);
 			console.log(`# ${(await tell(`ctl reinit unleash pg${node} --force`)).slice(-100)}`);
-		}, async () => {}, { mayLose: true });
+		}, async () => {}, { takesOver: false });
+	},
+
+	// The same, with PgBouncer on each node.
+	async pgbouncer(name) {
+		await tell('bounce');
+		await phases.switchover(`${name}, switchover`);
+		await phases.kill(`${name}, kill`);
 	},
 };
 
+// ---- Figures, when they are asked for: bench/machines ---------------------------------------------------------------------
+
+const cpu = (node) => tell(`cpu ${node}`).then((line) => line.split(' ').map(Number));
+const total = (used) => used.reduce((sum, one) => sum + one, 0);
+const shown = (count, used) => `${(total(used) / count).toFixed(0)} us (nginx ${(used[0] / count).toFixed(0)}, PostgREST ${(used[1] / count).toFixed(0)}, PostgreSQL ${(used[2] / count).toFixed(0)})`;
+
+// What each node uses while so many requests are answered by eight clients, and until the notes are written; without what it uses anyway.
+async function spend(count, request, idle) {
+	const before = await Promise.all(nodes.map(cpu)), began = Date.now();
+	let next = 0;
+	await Promise.all(Array.from({ length: 8 }, async () => {
+		for (let i; (i = next++) < count;) await request(i);
+	}));
+	await sleep(12000);
+	const after = await Promise.all(nodes.map(cpu)), took = (Date.now() - began) / 1000;
+	return nodes.map((node, i) => after[i].map((used, part) => used - before[i][part] - (idle ? idle[i][part] * took : 0))).map((used) => (idle ? used : used.map((one) => one / took)));
+}
+
+async function machines() {
+	const head = await healthy(), others = nodes.filter((one) => one !== head);
+	const secrets = JSON.parse(await sql(head, `SELECT jsonb_agg(t ->> 'secret') FROM jsonb_array_elements(unleash_tokens.create_api_tokens(
+		(SELECT jsonb_agg('{"type": "client", "tokenName": "bench", "environment": "development"}'::jsonb) FROM generate_series(1, 1000)))) AS t`));
+	const idle = await spend(0, undefined, undefined);
+	const checks = async (name, place) => {
+		const count = Number(process.env.HA_CHECKS ?? 6000);
+		const used = await spend(count, async (i) => assert.equal((await ask(place(i), 'GET', '/auth', secrets[i % 1000])).status, YES), idle);
+		const all = total(used.flat()), primary = total(used[head - 1]);
+		figure(`${name}: a check takes ${shown(count, [0, 1, 2].map((part) => total(used.map((one) => one[part]))))}; of it on the primary ${(100 * primary / all).toFixed(0)} %, ${(primary / count).toFixed(0)} us`);
+	};
+	await checks('all checks to the primary', () => direct(head));
+	await checks('checks by HAProxy to three nodes', () => lb);
+	await checks('checks to the two standbys only', (i) => direct(others[i % 2]));
+	const creates = Number(process.env.HA_CREATES ?? 2000);
+	const used = await spend(creates, async () => assert.equal((await create()).status, 201), idle);
+	figure(`creates by HAProxy: the primary takes ${shown(creates, used[head - 1])}, each standby ${(others.reduce((sum, one) => sum + total(used[one - 1]), 0) / 2 / creates).toFixed(0)} us`);
+	const make = (count) => `SELECT count(*) FROM jsonb_array_elements(unleash_tokens.create_api_tokens((SELECT jsonb_agg('{"type": "client", "tokenName": "note", "environment": "development"}'::jsonb) FROM generate_series(1, ${count}))))`;
+	await sql(head, make(20000));
+	await sleep(12000);
+	const notes = await spend(1, () => sql(head, "SELECT unleash_tokens.note_usage(array_agg(selector), array_agg(clock_timestamp())) FROM unleash_tokens.api_token WHERE token_name = 'note'"), idle);
+	figure(`notes, each written: the primary takes ${(total(notes[head - 1]) / 20000).toFixed(0)} us, each standby ${(others.reduce((sum, one) => sum + total(notes[one - 1]), 0) / 2 / 20000).toFixed(0)} us`);
+}
+phases.machines = machines;
+
 await test('three nodes in step', healthy);
-for (const name of wanted ? wanted.split(' ') : Object.keys(phases)) await test(name, () => phases[name](name));
+for (const name of wanted ? wanted.split(' ') : Object.keys(phases).filter((one) => one !== 'machines')) await test(name, () => phases[name](name));
 finish();
 process.exit();
