@@ -342,6 +342,8 @@ fetch_postgrest() (
 put_http_files() {
 	local dir=$1 port=$2 log=$3 file
 	for file in "$checkout"/http/*.conf; do put_file "$dir/${file##*/}" <"$file"; done
+	as_server mkdir -p "$dir/console"
+	for file in "$checkout"/http/console/*; do put_file "$dir/console/${file##*/}" <"$file"; done
 	put_file "$dir/openapi.json" <"$checkout/doc/openapi.json"
 	as_server mkdir -p "$dir/tmp"
 	put_file "$dir/place-main.conf" <<-END
@@ -358,9 +360,12 @@ put_http_files() {
 		map "" \$docs_directory {
 			default $dir;
 		}
+		map "" \$console_directory {
+			default $dir/console;
+		}
 		$(printf '%s_temp_path tmp/%s;\n' client_body body proxy proxy fastcgi fastcgi uwsgi uwsgi scgi scgi)	# made at the start, needed or not
 	END
-	put_file "$dir/place-server.conf" <<<"listen 127.0.0.1:$port;"
+	printf '%s\n' "listen 127.0.0.1:$port;" 'include nginx-console.conf;' | put_file "$dir/place-server.conf"
 }
 
 # start_postgrest LOG CONF SOCKETS DIR JWT: PostgREST with CONF, with what it says of places set by its environment: the directory

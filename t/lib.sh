@@ -125,7 +125,7 @@ need_tools() {
 			clang) packages+=(clang:clang) ;;
 			fuzzer) packages+=(clang:clang "libclang-rt-dev:$(fuzzer_runtime)") ;;
 			analyzers) packages+=(clang:clang clang-tidy:clang-tidy clang-tools:scan-build cppcheck:cppcheck) ;;
-			gcovr | patch | pgbouncer | valgrind) packages+=("$word:$word") ;;
+			chromium | gcovr | patch | pgbouncer | valgrind) packages+=("$word:$word") ;;
 			mmdebstrap) ! is_root || packages+=(mmdebstrap:mmdebstrap) ;;
 			node) packages+=(nodejs:node) ;;
 			npm) packages+=(nodejs:node npm:npm) ;;
