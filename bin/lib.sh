@@ -133,6 +133,9 @@ missing_packages() {
 	done | sort -u
 }
 
+# What comes along where something must be installed anyhow, and is done without elsewhere.
+wished_packages=()
+
 # Makes sure that everything is there that bin/serve needs; arguments as above.
 need_packages() {
 	local packages
@@ -143,7 +146,7 @@ need_packages() {
 	have apt-get || die "missing, and no apt-get to install them with: ${packages[*]}"
 	is_root || die "missing packages; have them installed with" $'\n\n' \
 		"    sudo apt-get install --no-install-recommends ${packages[*]}" $'\n'
-	(install_quietly "${packages[@]}")
+	(install_quietly "${packages[@]}" "${wished_packages[@]}")
 	mapfile -t packages < <(missing_packages "$@")
 	[ ${#packages[@]} -eq 0 ] || die "still missing after apt-get install: ${packages[*]}"
 }
@@ -260,7 +263,7 @@ make_tree() {
 
 # The sources that make reads, as a tar archive; the same bytes for the same sources.
 source_archive() {
-	(cd "$checkout" && find . -maxdepth 1 -type f ! -name '.*' -print0 && find ./src -type f -print0) |
+	(cd "$checkout" && find . -maxdepth 1 -type f ! -name '.*' -print0 && find ./src ./authd -type f -print0) |
 		grep -zvE '\.(o|so|bc|gcno|gcda)$' | LC_ALL=C sort -z |
 		tar -C "$checkout" --null -T - --mtime=@0 --owner=0 --group=0 --numeric-owner -cf -
 }
@@ -337,13 +340,16 @@ fetch_postgrest() (
 
 # ---- The files of http/ ----------------------------------------------------------------------------------------------
 
-# put_http_files DIR PORT LOG: all of http/ as it is, and the files place-* for nginx with DIR as its prefix: it listens on PORT,
-# finds PostgREST's socket in DIR, and writes DIR/log/LOG.access.log and LOG.error.log.
+# put_http_files DIR PORT LOG [fast]: all of http/ as it is, and the files place-* for nginx with DIR as its prefix: it listens on
+# PORT, finds PostgREST's socket and that of authd in DIR, and writes DIR/log/LOG.access.log and LOG.error.log.  fast: authd answers
+# /auth and /edge/validate.
 put_http_files() {
-	local dir=$1 port=$2 log=$3 file
+	local dir=$1 port=$2 log=$3 lane=${4:-} file
 	for file in "$checkout"/http/*.conf; do put_file "$dir/${file##*/}" <"$file"; done
 	as_server mkdir -p "$dir/console"
 	for file in "$checkout"/http/console/*; do put_file "$dir/console/${file##*/}" <"$file"; done
+	[ "$lane" != fast ] ||
+		sed 's/^include nginx-lane-postgrest\.conf;/include nginx-lane-authd.conf;/' "$checkout/http/nginx-server.conf" | put_file "$dir/nginx-server.conf"
 	put_file "$dir/openapi.json" <"$checkout/doc/openapi.json"
 	as_server mkdir -p "$dir/tmp"
 	put_file "$dir/place-main.conf" <<-END
@@ -353,6 +359,11 @@ put_http_files() {
 	put_file "$dir/place-http.conf" <<-END
 		upstream postgrest {
 			server unix:$dir/postgrest.sock max_fails=0;
+			keepalive 32;
+			keepalive_timeout 20s;
+		}
+		upstream authd {
+			server unix:$dir/authd.sock max_fails=0;
 			keepalive 32;
 			keepalive_timeout 20s;
 		}
@@ -376,6 +387,29 @@ start_postgrest() {
 		PGRST_SERVER_UNIX_SOCKET="$4/postgrest.sock" PGRST_JWT_SECRET="@$5" "${@:6}")
 	[ -z "${POSTGREST_LOG_LEVEL:-}" ] || environment+=(PGRST_LOG_LEVEL="$POSTGREST_LOG_LEVEL")
 	start_server "$log" env "${environment[@]}" "$postgrest" "$conf"
+}
+
+have_authd_headers() { [ -e /usr/include/microhttpd.h ]; }
+
+# build_authd DIR: the program authd beside what build_tree has built; it is in $authd.
+build_authd() {
+	authd=$1/build/authd/unleash-tokens-authd
+	[ ! -x "$authd" ] || return 0
+	# shellcheck disable=SC2016
+	as_server sh -c 'cd "$1" && env -i PATH="$PATH" LC_ALL=C make -s -C build/authd PG_CONFIG="$2" >build/authd.log 2>&1' sh "$1" "$PG_CONFIG" || {
+		tail -n 40 "$1/build/authd.log" >&2
+		die "the build of authd failed"
+	}
+}
+
+# start_authd LOG DIR SOCKETS [LINE...]: authd, which listens at DIR/authd.sock and finds PostgreSQL's socket in SOCKETS; further lines
+# of its settings, of which the last one of a name counts.
+start_authd() {
+	local log=$1 dir=$2 sockets=$3
+	shift 3
+	printf '%s\n' "listen = unix:$dir/authd.sock" "database = host=$sockets port=5432 dbname=${PGDATABASE:-$database} user=unleash_tokens_auth" \
+		'address_header = X-Original-Address' 'repeat_refusals = on' "$@" | put_file "$dir/authd.conf"
+	start_server "$log" "$authd" --config "$dir/authd.conf"
 }
 
 # start_nginx LOG DIR CONF
