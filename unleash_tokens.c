@@ -33,6 +33,7 @@
 #include "rules/caller.h"
 #include "base/clock.h"
 #include "base/compat.h"
+#include "base/contact.h"
 #include "text/datetime.h"
 #include "rules/import.h"
 #include "http/origin.h"
@@ -129,6 +130,7 @@ _PG_init(void)
 	ut_limit_init();
 	ut_prerequest_init();
 	ut_origin_init();
+	ut_contact_init();
 	MarkGUCPrefixReserved("unleash_tokens");
 	ut_quiet_init();
 	ut_guard_init();

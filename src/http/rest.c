@@ -18,6 +18,7 @@
 #include "mb/pg_wchar.h"
 
 #include "base/compat.h"
+#include "base/contact.h"
 #include "base/encoding.h"
 #include "http/endpoint.h"
 #include "http/headers.h"
@@ -127,6 +128,8 @@ answer(UtRequest *request, Reach reach, UtReply *reply, UtProblem *problem)
 	const UtRoute *route = path == NULL ? NULL : find_method(path, request->method);
 	bool		is_open = path != NULL && (path->flags & UT_ROUTE_OPEN);
 
+	if (!ut_contact_permit(problem))
+		return false;
 	if (reach != REACH_OPEN && !is_open && !check_caller(request, path, problem))
 		return false;
 	if (path == NULL ||

@@ -32,6 +32,7 @@
 #include "utils/syscache.h"
 
 #include "base/compat.h"
+#include "base/contact.h"
 #include "store/latest.h"
 #include "store/row.h"
 #include "store/version.h"
@@ -261,9 +262,13 @@ take_snapshot(UtLatest *latest)
 void
 ut_latest_open(UtLatest *latest, UtBy by)
 {
+	UtProblem	problem;
+
 	memset(latest, 0, sizeof(UtLatest));
 	latest->context = CurrentMemoryContext;
 	ut_version_check();
+	if (!ut_contact_permit(&problem))
+		ut_problem_raise(&problem);
 	while (!lock_known(by) || !take_snapshot(latest))
 		CHECK_FOR_INTERRUPTS();
 	for (int i = 0; i < UT_LOOKUPS; i++)

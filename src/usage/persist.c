@@ -28,6 +28,7 @@
 #include "storage/shmem.h"
 #include "utils/timestamp.h"
 
+#include "base/contact.h"
 #include "usage/memory.h"
 #include "usage/persist.h"
 #include "usage/rate.h"
@@ -67,6 +68,7 @@ request_memory(void)
 		previous_request_hook();
 	RequestAddinShmemSpace(ut_memory_size());
 	RequestAddinShmemSpace(ut_rate_size());
+	RequestAddinShmemSpace(ut_contact_size());
 }
 
 static void
@@ -81,6 +83,7 @@ start_memory(void)
 	if (!found)
 		ut_memory_clear();
 	ut_rate_start();
+	ut_contact_start();
 	LWLockRelease(AddinShmemInitLock);
 	if (IsUnderPostmaster)
 		return;

@@ -259,7 +259,7 @@ async function ambush(load, node, release, over = sleep(20000)) {
 	running = false;
 	await Promise.all(loops);
 	const late = accepted.filter((at) => at > since);
-	return `deleted tokens accepted ${accepted.length} times${late.length ? `, the last ${seconds(Math.max(...late) - since)} after that` : ''}; tokens made there: ${written}`;
+	return { accepted: accepted.length, text: `deleted tokens accepted ${accepted.length} times${late.length ? `, the last ${seconds(Math.max(...late) - since)} after that` : ''}; tokens made there: ${written}` };
 }
 
 const phases = {
@@ -277,7 +277,7 @@ const phases = {
 	// What went on in it before it hears that it is no primary any more is asked directly.
 	async freeze(name) {
 		await phase(name, (old) => tell(`freeze ${old}`), async () => {}, {
-			while: async (load, old) => figure(`${name}: the old primary goes on, asked directly: ${await ambush(load, old, () => tell(`thaw ${old}`))}`),
+			while: async (load, old) => figure(`${name}: the old primary goes on, asked directly: ${(await ambush(load, old, () => tell(`thaw ${old}`))).text}`),
 		});
 	},
 
@@ -290,7 +290,8 @@ const phases = {
 		}, (old) => tell(`mend ${old}`), {
 			while: async () => {
 				setTimeout(end, 10000);
-				figure(`${name}: the old primary, asked directly: ${await told}`);
+				figure(`${name}: the old primary, asked directly: ${(await told).text}`);
+				assert.equal((await told).accepted, 0, 'the setting max_silence: it has begun anew and has heard nobody');
 			},
 		});
 	},
