@@ -1,5 +1,6 @@
 -- For wrk: one kind of request, and the figures in one line of JSON.  What to send is in the environment, since arguments can be
--- seen by all: METHOD, TARGET, KEY, BODY ("@" becomes a number), STATUS, and SMALL when each answer's status is to be looked at.
+-- seen by all: METHOD, TARGET, KEY, BODY ("@" becomes a number), STATUS, PAUSE (milliseconds), and SMALL when each
+-- answer's status is to be looked at.
 local method, target = os.getenv("METHOD"), os.getenv("TARGET")
 local key, body, status = os.getenv("KEY"), os.getenv("BODY"), tonumber(os.getenv("STATUS"))
 local headers = {}
@@ -11,6 +12,14 @@ number, wrong = 0, 0
 function request()
 	number = number + 1
 	return wrk.format(method, target, headers, body and (body:gsub("@", tostring(number))))
+end
+
+-- milliseconds between two requests of a connection, in the middle
+local pause = tonumber(os.getenv("PAUSE") or "")
+if pause then
+	function delay()
+		return math.floor(pause * 2 * math.random() + 0.5)
+	end
 end
 
 -- wrk itself counts those of 400 and more only

@@ -1,7 +1,8 @@
 // The rounds of bench/http, which starts the servers and says in the environment where they are: BASE_URL, ADMIN_TOKEN, PGHOST,
 // PGDATABASE, PGUSER (ours), PLAIN_URL (the same without the extension), PEER_URL, PEER_ADMIN, PEER_PGHOST (Unleash; unset: not
 // there), PSQL, MACHINE (JSON), ROUNDS, SECONDS_EACH, RESULTS (the file to write), GOALS (the file for "met key text" lines).
-// The processes of a stack are named by OURS_PIDS, PLAIN_PIDS and PEER_PIDS.
+// The processes of a stack are named by OURS_PIDS, PLAIN_PIDS and PEER_PIDS.  With LANE_URL, LANE_PIDS, DIRECT_URL and DIRECT_PIDS
+// only what authd answers is measured.
 
 import assert from 'node:assert/strict';
 import { execFileSync, spawn } from 'node:child_process';
@@ -35,6 +36,8 @@ const ours = {
 		FROM generate_series(1, ${n}) AS i;`,
 };
 const plain = { ...ours, name: 'plain', url: env.PLAIN_URL, pids: env.PLAIN_PIDS };
+const lane = { ...ours, name: 'authd', url: env.LANE_URL, pids: env.LANE_PIDS };
+const direct = { ...ours, name: 'direct', url: env.DIRECT_URL, pids: env.DIRECT_PIDS };
 // what a create of Unleash writes: a token, a row for each project, an event
 const peer = env.PEER_URL && {
 	name: 'unleash', url: env.PEER_URL, admin: env.PEER_ADMIN, pids: env.PEER_PIDS, sql: sql(env.PEER_PGHOST, 'unleash', 'postgres'),
@@ -144,6 +147,10 @@ const wanted = { // name -> what to send, and what must come back
 		},
 	},
 	'auth': { target: '/auth', connections: 8, status: 204, key: (stack) => stack.client, check: () => {} },
+	'auth-64': { target: '/auth', connections: 64, status: 204, key: (stack) => stack.client, check: () => {} },
+	'auth-1': { target: '/auth', connections: 1, status: 204, key: (stack) => stack.client, check: () => {} },
+	'auth-half': { target: '/auth', connections: 64, status: 204, key: (stack) => stack.client, check: () => {}, pause: (stack) => stack.pause },
+	'auth-401': { target: '/auth', connections: 8, status: 401, key: (stack) => stack.unknown, check: JSON.parse },
 	// the stack without the extension
 	'inserts': { method: 'POST', target: TOKENS, body: () => createBody('bench-@'), connections: 8, key: () => undefined, check: (text) => assert.equal(text, '') },
 	'empty-post': { method: 'POST', target: '/edge/validate', body: () => '{"tokens":[]}', connections: 8, key: () => undefined, check: (text) => assert.equal(text, '') },
@@ -173,6 +180,7 @@ function wrk(stack, what, duration) {
 			env: {
 				PATH: env.PATH, METHOD: what.method ?? 'GET', TARGET: what.target, STATUS: String(what.status ?? 200),
 				...(keyOf(stack, what) && { KEY: keyOf(stack, what) }), ...(what.body && { BODY: what.body(stack) }), ...(!what.large && { SMALL: 'yes' }),
+				...(what.pause && { PAUSE: String(what.pause(stack)) }),
 			},
 			stdio: ['ignore', 'pipe', 'inherit'],
 		});
@@ -275,7 +283,20 @@ function compareAll() {
 	ratio('empty-get-cpu', 'cpu_us', ['ours', 'by-name'], ['plain', 'empty-get']);
 }
 
-const targets = [
+const laneTargets = [
+	['auth-8-rps', ['authd', 'auth'], ['ours', 'auth'], 'rps', 3, '/auth through nginx against the way through PostgREST, 8 connections, requests/s: at least 3 x'],
+	['auth-64-rps', ['authd', 'auth-64'], ['ours', 'auth-64'], 'rps', 4, 'the same, 64 connections: at least 4 x'],
+	['auth-8-cpu', ['ours', 'auth'], ['authd', 'auth'], 'cpu_us', 4, 'the same, 8 connections, processor time: at most 1/4'],
+	['auth-64-cpu', ['ours', 'auth-64'], ['authd', 'auth-64'], 'cpu_us', 4, 'the same, 64 connections, processor time: at most 1/4'],
+	['auth-direct-cpu', ['ours', 'auth'], ['direct', 'auth'], 'cpu_us', 8, '/auth asked directly, 8 connections, processor time: at most 1/8'],
+	['edge-cpu', ['unleash', 'edge-validate'], ['authd', 'edge-validate'], 'cpu_us', 3, '/edge/validate against Unleash, processor time: at most 1/3'],
+	['edge-rps', ['authd', 'edge-validate'], ['unleash', 'edge-validate'], 'rps', 3, '/edge/validate against Unleash, requests/s: at least 3 x'],
+	['auth-401-cpu', ['unleash', 'unknown-401'], ['authd', 'auth-401'], 'cpu_us', 3, '401 against that of Unleash, processor time: at most 1/3'],
+	['auth-half-p99', ['ours', 'auth-half'], ['authd', 'auth-half'], 'p99_ms', 3, 'p99 at half of its peak rate, 64 connections: at most a third of that through PostgREST'],
+	['auth-1-p50', ['ours', 'auth-1'], ['authd', 'auth-1'], 'p50_ms', 2, 'one connection, p50: at most half of that through PostgREST'],
+].map(([key, of, to, field, least, text]) => ({ key, of, to, field, text, met: (r) => r >= least, show: (r) => field === 'rps' ? `${r} x` : `1/${r}` }));
+
+const targets = env.LANE_URL ? laneTargets.map(({ key, text, met, show }) => [key, text, met, show]) : [
 	['create-rps', 'create against Unleash, 8 connections, requests/s: at least 10 x', (r) => r >= 10, (r) => `${r} x`],
 	['create-cpu', 'create against Unleash, processor time a request: at most 1/8', (r) => r >= 8, (r) => `1/${r}`],
 	['list-10000-cpu', 'list of 10,000 against Unleash, processor time a request: at most 1/6', (r) => r >= 6, (r) => `1/${r}`],
@@ -324,7 +345,11 @@ const each = (name) => both.map((stack) => [stack, name]);
 
 async function main() {
 	for (const stack of both) await prepare(stack);
-	await alternate([...each('create'), [plain, 'inserts']], 2);
+	if (!env.LANE_URL) await alternate([...each('create'), [plain, 'inserts']], 2);
+	if (env.LANE_URL) {
+		await measureLane();
+		return finishRun();
+	}
 	empty(ours);
 	await alternate([[plain, 'empty-post'], [plain, 'empty-get']], 2);
 	fill(10);
@@ -336,6 +361,32 @@ async function main() {
 	await alternate([...each('by-name'), [ours, 'auth']], 10000);
 	for (const name of ['unknown-401', 'client-403', 'edge-validate']) await alternate(each(name), 10000);
 	compareAll();
+	finishRun();
+}
+
+// At half of the rate that each had at its peak: every connection pauses for the other half, more or less.
+async function measureLane() {
+	fill(10000);
+	[lane.client, lane.unknown, direct.client, direct.unknown] = [ours.client, ours.unknown, ours.client, ours.unknown];
+	await alternate([[ours, 'auth'], [lane, 'auth'], [direct, 'auth']], 10000);
+	await alternate([[ours, 'auth-64'], [lane, 'auth-64'], [direct, 'auth-64']], 10000);
+	await alternate([[ours, 'auth-1'], [lane, 'auth-1'], [direct, 'auth-1']], 10000);
+	for (const stack of [ours, lane]) {
+		const peak = median(found.get(`${stack.name} auth-64`).map((one) => one.rps));
+		stack.pause = wanted['auth-64'].connections / (peak / 2) * 1000;
+	}
+	await alternate([[ours, 'auth-half'], [lane, 'auth-half']], 10000);
+	await alternate([[ours, 'edge-validate'], [lane, 'edge-validate'], ...(peer ? [[peer, 'edge-validate']] : [])], 10000);
+	// Unleash forgets a token some time after it was deleted
+	for (let i = 0; peer && (await ask(peer, wanted['unknown-401'], peer.unknown)).status !== 401; i++) {
+		assert.ok(i < 240, 'Unleash still knows a token that was deleted');
+		await pause(500);
+	}
+	await alternate([[ours, 'auth-401'], [lane, 'auth-401'], ...(peer ? [[peer, 'unknown-401']] : [])], 10000);
+	for (const { key, of, to, field } of laneTargets) ratio(key, field, of, to);
+}
+
+function finishRun() {
 	const result = {
 		machine: JSON.parse(env.MACHINE),
 		settings: Object.fromEntries(both.map((stack) => [stack.name, settings(stack)])),

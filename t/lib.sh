@@ -126,6 +126,7 @@ need_tools() {
 			fuzzer) packages+=(clang:clang "libclang-rt-dev:$(fuzzer_runtime)") ;;
 			analyzers) packages+=(clang:clang clang-tidy:clang-tidy clang-tools:scan-build cppcheck:cppcheck) ;;
 			chromium | gcovr | patch | pgbouncer | valgrind) packages+=("$word:$word") ;;
+			microhttpd) packages+=(libmicrohttpd-dev:/usr/include/microhttpd.h) ;;
 			mmdebstrap) ! is_root || packages+=(mmdebstrap:mmdebstrap) ;;
 			node) packages+=(nodejs:node) ;;
 			npm) packages+=(nodejs:node npm:npm) ;;
