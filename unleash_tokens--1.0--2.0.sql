@@ -34,15 +34,14 @@ ALTER TABLE unleash_tokens.api_token SET (fillfactor = 70);
 ALTER TABLE unleash_tokens.api_token DROP CONSTRAINT api_token_scope_check;
 
 -- Names are looked for by how they begin, whatever the case of ASCII letters, and equal ones by the same index.  Cut, since a whole name
--- can be too long for a B-tree; with the selector, so that a page of many equal ones can begin anywhere.
+-- can be too long for a B-tree; with the selector, so that a page of many equal ones can begin anywhere.  The type in front saves an
+-- index of its own: there are four, and who asks for any goes along four parts at once.
 DROP INDEX unleash_tokens.api_token_name_idx;
-CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (pg_catalog.lower(pg_catalog."left"(token_name, 64)), selector);
-CREATE INDEX api_token_type_idx ON unleash_tokens.api_token (type, selector);
+CREATE INDEX api_token_name_idx ON unleash_tokens.api_token (type, pg_catalog.lower(pg_catalog."left"(token_name, 64)), selector);
 DROP INDEX unleash_tokens.api_token_project_project_idx;
 CREATE INDEX api_token_project_project_idx ON unleash_tokens.api_token_project (project, selector);
 COMMENT ON INDEX unleash_tokens.api_token_project_project_idx IS 'Finds the tokens of a project, by their selectors.';
-COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by their name, or how it begins.';
-COMMENT ON INDEX unleash_tokens.api_token_type_idx IS 'Finds the tokens of a type, by their selectors.';
+COMMENT ON INDEX unleash_tokens.api_token_name_idx IS 'Finds tokens by their type and their name, or how it begins.';
 
 -- reads the tables without a statement, so it needs neither the owner's privileges nor a search_path
 ALTER FUNCTION unleash_tokens.validate_api_token(text) SECURITY INVOKER;
@@ -952,7 +951,7 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'error', ARRAY(
 		SELECT format('index %s is missing or not valid', w.name)
 		FROM (VALUES ('project_pkey', true), ('environment_pkey', true), ('api_token_pkey', true), ('api_token_verifier_idx', true),
-			('api_token_name_idx', false), ('api_token_type_idx', false), ('api_token_rotation_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
+			('api_token_name_idx', false), ('api_token_rotation_idx', false), ('api_token_expires_at_idx', false), ('api_token_project_pkey', true), ('api_token_project_project_idx', false),
 			('api_token_event_pkey', true), ('guard_role_key', true), ('expiry_notice_pkey', true)) AS w (name, is_unique)
 		WHERE NOT EXISTS (SELECT FROM pg_index AS i JOIN pg_class AS c ON c.oid = i.indexrelid JOIN unleash_tokens.list_relations() AS r ON r.oid = i.indrelid
 			WHERE c.relname = w.name AND i.indisunique = w.is_unique AND i.indisvalid AND i.indisready AND i.indislive)

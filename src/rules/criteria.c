@@ -101,6 +101,8 @@ choose_order(UtCriteria *criteria)
 		criteria->order = UT_ORDER_EXPIRES;
 	else if (criteria->state == UT_STATE_PENDING || criteria->state == UT_STATE_GRACE)
 		criteria->order = UT_ORDER_ROTATION;
+	else if (criteria->has_type && criteria->project == NULL)
+		criteria->order = UT_ORDER_NAME;
 	criteria->descending = criteria->order == UT_ORDER_CREATED ||
 		(criteria->order == UT_ORDER_EXPIRES && criteria->state == UT_STATE_EXPIRED);
 }

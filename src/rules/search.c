@@ -8,8 +8,8 @@
  * the next one begins behind the last token that was.
  *
  * "created" is the order of selectors, which have the time in them: no index of
- * its own is needed, and those of a type or a project come in it too.  Imported
- * selectors are anything: they stand behind those that were made here.
+ * its own is needed, and those of a project come in it too.  Imported selectors
+ * are anything: they stand behind those that were made here.
  *
  * Knows no SQL text and nothing of HTTP.  Locks nothing.
  *
@@ -185,29 +185,12 @@ earlier(const char *a, const char *b)
 	return strcmp(a, b) < 0 ? a : b;
 }
 
-/* By selector, along the index of a project or a type where one is looked for. */
-static UtPage
-compose_walk(const Search *search)
-{
-	UtPage		page = {.descending = search->criteria.descending,.bounds = search->actor->bounds,.after = ""};
-
-	if (search->criteria.project != NULL)
-	{
-		page.walk = UT_WALK_PROJECT;
-		page.value = search->criteria.project;
-	}
-	else if (search->criteria.has_type)
-	{
-		page.walk = UT_WALK_TYPE;
-		page.value = ut_token_type_names[search->criteria.type];
-	}
-	return page;
-}
-
 static bool
 go_by_selector(Search *search)
 {
-	UtPage		page = compose_walk(search);
+	UtPage		page = {.walk = search->criteria.project != NULL ? UT_WALK_PROJECT : UT_WALK_ALL,
+		.descending = search->criteria.descending,.bounds = search->actor->bounds,
+	.value = search->criteria.project,.after = ""};
 	const char *prefix = search->criteria.selector == NULL ? "" : search->criteria.selector;
 	char		after[UT_SELECTOR_LEN + 1];
 	bool		begun;
@@ -251,7 +234,9 @@ static bool
 go_by_name(Search *search)
 {
 	char	   *prefix = ut_store_name_key(search->criteria.name == NULL ? "" : search->criteria.name);
-	UtPage		page = {.walk = UT_WALK_NAME,.descending = search->criteria.descending,.bounds = search->actor->bounds,
+	UtPage		page = {.walk = search->criteria.has_type ? UT_WALK_TYPE : UT_WALK_NAME,
+		.descending = search->criteria.descending,.bounds = search->actor->bounds,
+		.value = search->criteria.has_type ? ut_token_type_names[search->criteria.type] : NULL,
 	.low = prefix,.high = end_of_names(prefix),.after = pstrdup(search->place.selector)};
 
 	if (search->place.name != NULL && search->criteria.descending)

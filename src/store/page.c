@@ -51,7 +51,7 @@ read_creator(TupleTableSlot *row)
 static bool
 is_by_selector(const UtPage *page)
 {
-	return page->walk == UT_WALK_ALL || page->walk == UT_WALK_TYPE || page->walk == UT_WALK_PROJECT;
+	return page->walk == UT_WALK_ALL || page->walk == UT_WALK_PROJECT;
 }
 
 /* Is it behind the end that the statement does not know? */
@@ -90,11 +90,11 @@ static UtPlan
 choose_plan(const UtPage *page)
 {
 	static const UtPlan plans[] = {
-		UT_PLAN_PAGE, UT_PLAN_PAGE_OF_TYPE, UT_PLAN_PAGE_OF_PROJECT,
+		UT_PLAN_PAGE, UT_PLAN_PAGE_OF_PROJECT, UT_PLAN_PAGE_OF_TYPE,
 		UT_PLAN_PAGE_BY_NAME, UT_PLAN_PAGE_BY_EXPIRY, UT_PLAN_PAGE_BY_ROTATION
 	};
 	static const UtPlan within[] = {
-		UT_PLAN_PAGE_WITHIN, UT_PLAN_PAGE_WITHIN, UT_PLAN_PAGE_WITHIN,
+		UT_PLAN_PAGE_WITHIN, UT_PLAN_PAGE_WITHIN, UT_PLAN_PAGE_WITHIN_BY_NAME,
 		UT_PLAN_PAGE_WITHIN_BY_NAME, UT_PLAN_PAGE_WITHIN_BY_EXPIRY, UT_PLAN_PAGE_WITHIN_BY_ROTATION
 	};
 
@@ -126,6 +126,8 @@ compose_values(const UtPage *page, Datum *values)
 		values[2] = CStringGetTextDatum(page->value);
 	if (page->bounds != NULL)
 		values[3] = ut_row_text_array(page->bounds->ids, page->bounds->count);
+	else if (page->walk == UT_WALK_TYPE)
+		values[3] = CStringGetTextDatum(page->value);
 }
 
 bool

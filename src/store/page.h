@@ -27,9 +27,10 @@
 typedef enum UtWalk
 {
 	UT_WALK_ALL,				/* by selector */
-	UT_WALK_TYPE,				/* those of a type, by selector */
 	UT_WALK_PROJECT,			/* those that have a project, by selector */
-	UT_WALK_NAME,				/* by how names begin, in lower case */
+	UT_WALK_TYPE,				/* those of a type, by how names begin, in
+								 * lower case */
+	UT_WALK_NAME,				/* the same of any type */
 	UT_WALK_EXPIRY,				/* those that expire, by when */
 	UT_WALK_ROTATION			/* those in a rotation, by when it ends */
 } UtWalk;

@@ -82,10 +82,16 @@
 #define TOKENS "SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
 #define ROTATED "t.next_verifier IS NOT NULL AND "
 
+/* The types one by one, each in the order of names, which is merged; the key stands behind the columns of the table. */
+#define OF_ONE_TYPE(type, some) "(SELECT t.*, " NAME_KEY " AS key FROM unleash_tokens.api_token AS t WHERE t.type = '" type "' AND " some ")"
+#define OF_EACH_TYPE(some, down) \
+	"SELECT t.* FROM (" OF_ONE_TYPE("admin", some) " UNION ALL " OF_ONE_TYPE("backend", some) " UNION ALL " \
+	OF_ONE_TYPE("client", some) " UNION ALL " OF_ONE_TYPE("frontend", some) ") AS t ORDER BY t.key" down ", t.selector" down WINDOW
+
 /*
- * The selectors of a type or project.  No "=": then the order of all selectors
- * would do, and most of them may be of others.  Nor the far bound, at which a
- * comparison of rows does not end the scan: the reader does.
+ * The selectors of a project.  No "=": then the order of all selectors would do,
+ * and most of them may be of others.  Nor the far bound, at which a comparison
+ * of rows does not end the scan: the reader does.
  */
 #define FROM_SELECTOR(column, selector, value) \
 	"(" column ", " selector ") >= (" value ", $1) AND " column " <= " value " ORDER BY " column ", " selector
@@ -169,7 +175,7 @@ const UtStatement ut_statements[UT_PLANS] = {
 	0, {0}},
 	[UT_PLAN_LIST_BY_NAME] = {
 		"SELECT " TOKEN_COLUMNS "FROM unleash_tokens.api_token AS t "
-		"WHERE t.token_name = $1 AND " NAME_KEY " = lower(\"left\"($1, " CppAsString2(UT_NAME_KEY_LEN) ") COLLATE \"C\") "
+		"WHERE t.token_name = $1 AND t.type = ANY ('{admin,backend,client,frontend}') AND " NAME_KEY " = lower(\"left\"($1, " CppAsString2(UT_NAME_KEY_LEN) ") COLLATE \"C\") "
 		"OR t.selector = $1 ORDER BY t.created_at, t.selector",
 	1, {TEXTOID}, true},
 	[UT_PLAN_LIST_BY_PROJECT] = {
@@ -410,20 +416,16 @@ const UtStatement ut_statements[UT_PLANS] = {
 	[UT_PLAN_PAGE_DOWN] = {
 		TOKENS "WHERE t.selector >= $1 AND t.selector < $2 ORDER BY t.selector DESC" WINDOW,
 	2, {SELECTORS}, true, true},
-	[UT_PLAN_PAGE_OF_TYPE] = {
-		TOKENS "WHERE " FROM_SELECTOR("t.type", "t.selector", "$3") WINDOW,
-	3, {SELECTORS, TEXTOID}, true, true},
-	[UT_PLAN_PAGE_OF_TYPE_DOWN] = {
-		TOKENS "WHERE " BEFORE_SELECTOR("t.type", "t.selector", "$3") WINDOW,
-	3, {SELECTORS, TEXTOID}, true, true},
 	[UT_PLAN_PAGE_OF_PROJECT] = {
 		OF_PROJECT FROM_SELECTOR("p.project", "p.selector", "$3") WINDOW,
 	3, {SELECTORS, TEXTOID}, true, true},
 	[UT_PLAN_PAGE_OF_PROJECT_DOWN] = {
 		OF_PROJECT BEFORE_SELECTOR("p.project", "p.selector", "$3") WINDOW,
 	3, {SELECTORS, TEXTOID}, true, true},
-	[UT_PLAN_PAGE_BY_NAME] = {TOKENS "WHERE " UPWARDS(NAME_KEY), 3, {NAMES}, true, true},
-	[UT_PLAN_PAGE_BY_NAME_DOWN] = {TOKENS "WHERE " DOWNWARDS(NAME_KEY), 3, {NAMES}, true, true},
+	[UT_PLAN_PAGE_OF_TYPE] = {TOKENS "WHERE t.type = $4 AND " UPWARDS(NAME_KEY), 4, {NAMES, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_OF_TYPE_DOWN] = {TOKENS "WHERE t.type = $4 AND " DOWNWARDS(NAME_KEY), 4, {NAMES, TEXTOID}, true, true},
+	[UT_PLAN_PAGE_BY_NAME] = {OF_EACH_TYPE(UPWARDS(NAME_KEY), ""), 3, {NAMES}, true, true},
+	[UT_PLAN_PAGE_BY_NAME_DOWN] = {OF_EACH_TYPE(DOWNWARDS(NAME_KEY), " DESC"), 3, {NAMES}, true, true},
 	[UT_PLAN_PAGE_BY_EXPIRY] = {TOKENS "WHERE " UPWARDS("t.expires_at"), 3, {TIMES}, true, true},
 	[UT_PLAN_PAGE_BY_EXPIRY_DOWN] = {TOKENS "WHERE " DOWNWARDS("t.expires_at"), 3, {TIMES}, true, true},
 	[UT_PLAN_PAGE_BY_ROTATION] = {TOKENS "WHERE " ROTATED UPWARDS(ROTATION_KEY), 3, {TIMES}, true, true},

@@ -210,7 +210,7 @@ await test('doctor() is answered, and what a new token may be given', async () =
 	assert.equal(String(json.findings.length), await sql('SELECT count(*) FROM unleash_tokens.doctor()'));
 	assert.deepEqual(Object.keys(json.findings[0]), ['check', 'status', 'detail', 'hint']);
 	const { json: choices } = await ask({}, env.ADMIN_TOKEN, '/api/admin/token-choices');
-	assert.ok(projects.every((project) => choices.choices.projects.includes(project)));
+	assert.deepEqual(choices.choices.projects, JSON.parse(await sql('SELECT json_agg(id) FROM (SELECT id FROM unleash_tokens.project ORDER BY id LIMIT 1000) AS p')));
 	assert.ok(choices.choices.environments.some((environment) => environment.name === 'development'));
 	assert.deepEqual([choices.manages, choices.writable, choices.maxLifetime], [null, true, null]);
 });
