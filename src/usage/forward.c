@@ -124,7 +124,7 @@ static int
 list_addresses(Address **addresses)
 {
 	static const char *const names[] = {"host", "hostaddr", "port"};
-	char	  **items[lengthof(names)];
+	char	  **items[lengthof(names)] = {NULL};
 	int			counts[lengthof(names)] = {0};
 	int			count = 1;
 	PQconninfoOption *options = PQconninfoParse(ut_primary_conninfo, NULL);
