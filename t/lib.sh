@@ -260,9 +260,10 @@ prepare_build() {
 	export TEST_BIN=$pg_bin
 }
 
+# Without autovacuum, whose ANALYZE changes plans in the middle of a test, and with them which transactions cannot be serialized.
 prepare_cluster() {
 	[ -z "$cluster_pid" ] || return 0
-	prepare_build && start_cluster "$work/cluster" -c fsync=off -c max_prepared_transactions=10 -c shared_preload_libraries=unleash_tokens &&
+	prepare_build && start_cluster "$work/cluster" -c fsync=off -c autovacuum=off -c max_prepared_transactions=10 -c shared_preload_libraries=unleash_tokens &&
 		export TEST_SOCKETS=$run_dir
 }
 
