@@ -10,7 +10,8 @@ cache=${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/unleash_tokens/starts
 # stack_of LAYER: it and what it lies on, the uppermost first.
 stack_of() {
 	case $1 in
-		bookworm | trixie) echo "$1" ;;
+		bookworm | trixie | pg1?) echo "$1" ;;
+		builder1?) echo "$1 pg${1#builder}" ;;
 		lists) echo lists bookworm ;;
 		debs) echo debs lists bookworm ;;
 		npm) echo npm ready debs lists bookworm ;;
@@ -26,29 +27,36 @@ packages_of() {
 		headers) echo postgresql-server-dev-15 ;;
 		ready) echo postgresql-15 postgresql-server-dev-15 nginx gcc libc6-dev make curl ;;
 		npm) echo npm ;;
-		builder) echo build-essential debhelper postgresql-server-dev-all libpq-dev lintian unzip systemd ;;
+		builder*) echo build-essential debhelper postgresql-server-dev-all libpq-dev lintian unzip systemd ;;
+		hand) echo sudo systemd logrotate ;;
 		debs) echo postgresql-15 postgresql-server-dev-15 nginx gcc libc6-dev make curl npm locales perl libipc-run-perl iproute2 ;;
 	esac
 }
 
 # make_layer NAME: a Debian, or what its packages add to one.  Kept, since it takes minutes.
 make_layer() {
-	local name=$1 dir=$cache/$1 only=''
-	[ ! -e "$dir/complete" ] || return 0
+	local name=$1 dir=$cache/$1 only='' before=:
+	if [ -e "$dir/complete" ]; then
+		# made anew when its packages are others by now
+		[ -s "$dir/complete" ] && [ "$(cat "$dir/complete")" != "$(packages_of "$name")" ] || return 0
+	fi
 	rm -rf "$dir"
 	mkdir -p "$dir/upper" "$dir/work" "$dir/root"
 	case $name in
 		bookworm | trixie) make_debian "$name" "$dir/upper" ;;
 		lists) in_overlay "$dir" machine bookworm -- apt-get -qq update ;;
+		pg1?) get_root "${name#pg}" && rm -rf "$dir/upper" && ln -s "$root" "$dir/upper" ;;
 		*)
 			# the packages themselves, for the cases without a network
 			[ "$name" != debs ] || only=--download-only
+			# these roots were made without lists; a volatile overlay is mounted once
+			[ "${name#builder1}" = "$name" ] || before='apt-get -qq -o Acquire::Check-Valid-Until=false update'
 			# shellcheck disable=SC2046
-			in_overlay "$dir" machine $(stack_of "$name" | cut -d' ' -f2-) -- env DEBIAN_FRONTEND=noninteractive \
-				apt-get -qq -y --no-install-recommends $only install $(packages_of "$name")
+			in_overlay "$dir" machine $(stack_of "$name" | cut -d' ' -f2-) -- env DEBIAN_FRONTEND=noninteractive sh -c "$before && \
+				apt-get -qq -y --no-install-recommends $only install $(packages_of "$name")"
 			;;
 	esac || return 1
-	touch "$dir/complete"
+	packages_of "$name" >"$dir/complete"
 }
 
 # The index of a mirror may lag; and nobody needs what dpkg writes to be on the disk.

@@ -110,6 +110,8 @@ await test('--help says how', async () => {
 for (const [name, args, port, says] of [
 	['an unknown argument', ['--nonsense'], 0, /unknown argument: --nonsense/], ['a port that is no number', [], 'abc', /PORT must be a number/],
 	['a port that is too high', [], 65536, /PORT must be a number/],
+	...['localhost', '1.2.3', '1.2.3.400', '0.0.0.0; return 200', '::x', ''].map((address) =>
+		[`--listen "${address}"`, ['--listen', address], 0, /--listen takes an IP address/]), ['--listen alone', ['--listen'], 0, /--listen takes an IP address/],
 ])
 	await test(`${name} is an error`, async () => {
 		const serve = new Serve(args, { port });
@@ -278,6 +280,19 @@ await test('told to stop while it starts, it leaves nothing', async () => {
 });
 
 // ---- Root's own checkout --------------------------------------------------------------------------------------------
+
+await test('--listen: it answers there and on 127.0.0.1, and says what that means', async () => {
+	const ask = (host) => fetch(`http://${host}:${portOf()}/health`).then(({ status }) => status, () => 'nobody');
+	for (const [address, host, elsewhere] of [['127.0.0.2', '127.0.0.2', '127.0.0.3'], ['0.0.0.0', '127.0.0.3', null], ['::1', '[::1]', '127.0.0.2']]) {
+		const open = await new Serve(['--listen', address]).ready();
+		assert.deepEqual([await ask('127.0.0.1'), await ask(host)], [200, 200], address);
+		if (elsewhere) assert.equal(await ask(elsewhere), 'nobody', address);
+		assert.match(open.text, /^serve: .*(without TLS|in clear)/m);
+		assert.equal(await open.stop(), 0);
+	}
+	const closed = await new Serve(['--listen', '192.0.2.1']).ended;
+	assert.notEqual(closed, 0, 'an address of another machine');
+});
 
 if (process.getuid() !== 0) skip('a directory that the server user cannot enter', 'only root has one');
 else
