@@ -345,11 +345,13 @@ fetch_postgrest() (
 # /auth and /edge/validate.
 put_http_files() {
 	local dir=$1 port=$2 log=$3 lane=${4:-} file
-	for file in "$checkout"/http/*.conf; do put_file "$dir/${file##*/}" <"$file"; done
+	local hot=postgrest
+	[ "$lane" != fast ] || hot=authd
+	for file in "$checkout"/http/*.conf; do
+		sed "s/include nginx-lane-postgrest\.conf;/include nginx-lane-$hot.conf;/" "$file" | put_file "$dir/${file##*/}"
+	done
 	as_server mkdir -p "$dir/console"
 	for file in "$checkout"/http/console/*; do put_file "$dir/console/${file##*/}" <"$file"; done
-	[ "$lane" != fast ] ||
-		sed 's/^include nginx-lane-postgrest\.conf;/include nginx-lane-authd.conf;/' "$checkout/http/nginx-server.conf" | put_file "$dir/nginx-server.conf"
 	put_file "$dir/openapi.json" <"$checkout/doc/openapi.json"
 	as_server mkdir -p "$dir/tmp"
 	put_file "$dir/place-main.conf" <<-END
