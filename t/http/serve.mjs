@@ -155,7 +155,8 @@ if (!serve || serve.code !== undefined) {
 
 await test('the env file: mode 0600, all names, shell syntax, works', async () => {
 	assert.equal((statSync(envFile).mode & 0o7777).toString(8), '600');
-	const wanted = ['ADMIN_TOKEN', 'BASE_URL', 'PGDATABASE', 'PGHOST', 'PGPORT', 'PGRST_SOCKET', 'PGUSER', 'SQL_JWT'];
+	// authd runs where libmicrohttpd is
+	const wanted = [...(env.AUTHD_SOCKET ? ['AUTHD_SOCKET'] : []), 'ADMIN_TOKEN', 'BASE_URL', 'PGDATABASE', 'PGHOST', 'PGPORT', 'PGRST_SOCKET', 'PGUSER', 'SQL_JWT'].sort();
 	assert.deepEqual(Object.keys(env).sort(), wanted);
 	const child = execFileSync('sh', ['-c', '. "$1"; env', 'sh', envFile], { encoding: 'utf8' }).split('\n');
 	for (const name of wanted) assert.ok(child.includes(`${name}=${env[name]}`), `${name} is not exported`);
