@@ -89,11 +89,11 @@ read_state(const char *sent, UtCriteria *criteria, UtProblem *problem)
 	return true;
 }
 
-/* The order in which an index finds what is looked for. */
+/* The order in which an index finds what is looked for; within projects there is but one. */
 static void
-choose_order(UtCriteria *criteria)
+choose_order(UtCriteria *criteria, bool is_bound)
 {
-	if (criteria->selector != NULL)
+	if (criteria->selector != NULL || is_bound)
 		criteria->order = UT_ORDER_CREATED;
 	else if (criteria->name != NULL)
 		criteria->order = UT_ORDER_NAME;
@@ -108,11 +108,11 @@ choose_order(UtCriteria *criteria)
 }
 
 static bool
-read_order(const char *sent, UtCriteria *criteria, UtProblem *problem)
+read_order(const char *sent, bool is_bound, UtCriteria *criteria, UtProblem *problem)
 {
 	int			order;
 
-	choose_order(criteria);
+	choose_order(criteria, is_bound);
 	if (sent == NULL)
 		return true;
 	criteria->descending = *sent == '-';
@@ -178,7 +178,7 @@ read_place(const char *sent, UtCriteria *criteria, UtProblem *problem)
 }
 
 bool
-ut_criteria_read(char *const *sent, UtCriteria *criteria, UtProblem *problem)
+ut_criteria_read(char *const *sent, bool is_bound, UtCriteria *criteria, UtProblem *problem)
 {
 	memset(criteria, 0, sizeof(UtCriteria));
 	criteria->project = sent[UT_CRITERION_PROJECT];
@@ -189,6 +189,6 @@ ut_criteria_read(char *const *sent, UtCriteria *criteria, UtProblem *problem)
 		read_state(sent[UT_CRITERION_STATE], criteria, problem) &&
 		read_number(sent, UT_CRITERION_DAYS, DAYS_MAX, DAYS_DEFAULT, &criteria->days, problem) &&
 		read_selector(sent[UT_CRITERION_SELECTOR], criteria, problem) &&
-		read_order(sent[UT_CRITERION_SORT], criteria, problem) &&
+		read_order(sent[UT_CRITERION_SORT], is_bound, criteria, problem) &&
 		read_place(sent[UT_CRITERION_AFTER], criteria, problem);
 }

@@ -80,9 +80,9 @@ typedef struct UtCriteria
 
 /*
  * Read the criteria.  Without a sort the order is that in which an index finds
- * what is looked for.  Refused: one that cannot be read.
+ * what is looked for: for who is bound to projects always that of making.  Refused: one that cannot be read.
  */
-extern bool ut_criteria_read(char *const *sent, UtCriteria *criteria, UtProblem *problem);
+extern bool ut_criteria_read(char *const *sent, bool is_bound, UtCriteria *criteria, UtProblem *problem);
 
 /* A whole number from 1 to most; false when it is none. */
 extern bool ut_criteria_read_number(const char *sent, int most, int *number);

@@ -301,7 +301,7 @@ ut_search_tokens(char *const *sent, const UtActor *actor, StringInfo out, UtProb
 	bool		ended;
 	char		now[UT_DATETIME_LEN + 1];
 
-	if (!ut_criteria_read(sent, &search.criteria, problem))
+	if (!ut_criteria_read(sent, actor->bounds != NULL, &search.criteria, problem))
 		return false;
 	search.place = search.criteria.place;
 	search.now = GetCurrentTimestamp();
