@@ -23,7 +23,7 @@ $node->safe_psql('postgres', q{
 	GRANT INSERT ON tried TO PUBLIC;
 	CREATE TABLE made AS SELECT t ->> 'secret' AS secret FROM generate_series(1, 20) AS i,
 		unleash_tokens.create_api_token(jsonb_build_object('type', 'client', 'tokenName', 'made ' || i, 'project', 'p')) AS t});
-$node->safe_psql('postgres', "GRANT TRIGGER ON unleash_tokens.$_ TO mallory") foreach @tables, 'project';
+$node->safe_psql('postgres', "GRANT TRIGGER ON unleash_tokens.$_ TO mallory") foreach @tables, 'project', 'environment';
 
 sub as_mallory
 {
@@ -50,6 +50,12 @@ my @doors = (
 	[ 'purge of events', q{SELECT unleash_tokens.purge_events('0')}, ['api_token_event'] ],
 	[ 'removal of a project', q{DELETE FROM unleash_tokens.api_token_project WHERE selector = (SELECT min(selector) FROM unleash_tokens.api_token)},
 		[qw(api_token api_token_event)] ],
+	[ 'create_project', q{SELECT unleash_tokens.create_project('new')}, ['project'] ],
+	[ 'rename_project', q{SELECT unleash_tokens.rename_project('p', 'q')}, [qw(project api_token_project)] ],
+	[ 'delete_project', q{SELECT unleash_tokens.delete_project('p')}, [ 'project', @tables ] ],
+	[ 'create_environment', q{SELECT unleash_tokens.create_environment('new')}, ['environment'] ],
+	[ 'rename_environment', q{SELECT unleash_tokens.rename_environment('development', 'new')}, [qw(environment api_token)] ],
+	[ 'delete_environment', q{SELECT unleash_tokens.delete_environment('production')}, ['environment'] ],
 	[ 'restore', q{INSERT INTO unleash_tokens.backup_row VALUES (1, 'project', '{"id": "restored"}')}, ['project'] ]);
 
 as_mallory(q{

@@ -241,7 +241,7 @@ export const escaped = (text) => [...utf8(text)].map((byte) => (/[A-Za-z0-9._-]/
 	? String.fromCharCode(byte) : `%${byte.toString(16).toUpperCase().padStart(2, '0')}`)).join('');
 
 export const anyPath = fc.oneof(
-	{ weight: 4, arbitrary: fc.constantFrom(TOKENS, TOKENS, TOKENS, `${TOKENS}/`, '/edge/validate', '/auth', '/health', '/', '/api', '/rpc/rest_api', '/docs/openapi.json', '/-read', '/-write', '/-refusal') },
+	{ weight: 4, arbitrary: fc.constantFrom(TOKENS, TOKENS, TOKENS, `${TOKENS}/`, '/edge/validate', '/auth', '/health', '/metrics', '/', '/api', '/rpc/rest_api', '/docs/openapi.json', '/-read', '/-write', '/-refusal') },
 	{ weight: 3, arbitrary: anyText.map((text) => `${TOKENS}/${escaped(text)}`) },
 	{ weight: 1, arbitrary: anyText.map((text) => `${TOKENS}/${text}`) },
 	{ weight: 1, arbitrary: fc.tuple(fc.constantFrom('type', 'project', 'environment', 'x'), anyText).map(([name, text]) => `/auth?${name}=${escaped(text)}`) },

@@ -51,6 +51,14 @@ await test('it is a standby, and reads only', async () => {
 	assert.equal(await sql('SELECT pg_is_in_recovery()'), 'f');
 });
 
+await test('it has metrics of its own, and counts the tokens it has replayed', async () => {
+	const read = async (at) => (await send('GET', '/metrics', { Authorization: reader.secret }, undefined, at)).text;
+	assert.match(await read(standby), /^unleash_tokens_in_recovery 1$/m);
+	assert.match(await read(env.BASE_URL), /^unleash_tokens_in_recovery 0$/m);
+	const tokens = await sql(`SELECT count(*) FROM unleash_tokens.api_token WHERE type = 'admin'`);
+	await poll('it has counted', 20000, async () => (await read(standby)).includes(`unleash_tokens_tokens{type="admin",state="valid"} ${tokens}\n`));
+});
+
 const admin = { Authorization: reader.secret }, client = { Authorization: reading.secret };
 for (const [name, method, target, headers, body, status] of [
 	['the list', 'GET', TOKENS, admin, undefined, 200],
