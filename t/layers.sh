@@ -27,7 +27,7 @@ packages_of() {
 		headers) echo postgresql-server-dev-15 ;;
 		ready) echo postgresql-15 postgresql-server-dev-15 nginx gcc libc6-dev make curl ;;
 		npm) echo npm ;;
-		builder*) echo build-essential debhelper postgresql-server-dev-all libpq-dev lintian unzip systemd ;;
+		builder*) echo build-essential debhelper postgresql-server-dev-all libpq-dev libmicrohttpd-dev lintian unzip systemd ;;
 		hand) echo sudo systemd logrotate ;;
 		debs) echo postgresql-15 postgresql-server-dev-15 nginx gcc libc6-dev make curl npm locales perl libipc-run-perl iproute2 ;;
 	esac
