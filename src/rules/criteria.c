@@ -93,15 +93,15 @@ read_state(const char *sent, UtCriteria *criteria, UtProblem *problem)
 static void
 choose_order(UtCriteria *criteria, bool is_bound)
 {
+	bool		is_named = criteria->name != NULL;
+
 	if (criteria->selector != NULL || is_bound)
 		criteria->order = UT_ORDER_CREATED;
-	else if (criteria->name != NULL)
-		criteria->order = UT_ORDER_NAME;
-	else if (criteria->state == UT_STATE_EXPIRING || criteria->state == UT_STATE_EXPIRED)
+	else if (!is_named && (criteria->state == UT_STATE_EXPIRING || criteria->state == UT_STATE_EXPIRED))
 		criteria->order = UT_ORDER_EXPIRES;
-	else if (criteria->state == UT_STATE_PENDING || criteria->state == UT_STATE_GRACE)
+	else if (!is_named && (criteria->state == UT_STATE_PENDING || criteria->state == UT_STATE_GRACE))
 		criteria->order = UT_ORDER_ROTATION;
-	else if (criteria->has_type && criteria->project == NULL)
+	else if (is_named || (criteria->has_type && criteria->project == NULL))
 		criteria->order = UT_ORDER_NAME;
 	criteria->descending = criteria->order == UT_ORDER_CREATED ||
 		(criteria->order == UT_ORDER_EXPIRES && criteria->state == UT_STATE_EXPIRED);
