@@ -146,9 +146,17 @@ need_packages() {
 	have apt-get || die "missing, and no apt-get to install them with: ${packages[*]}"
 	is_root || die "missing packages; have them installed with" $'\n\n' \
 		"    sudo apt-get install --no-install-recommends ${packages[*]}" $'\n'
-	(install_quietly "${packages[@]}" "${wished_packages[@]}")
+	(install_quietly "${packages[@]}")
+	install_wished
 	mapfile -t packages < <(missing_packages "$@")
 	[ ${#packages[@]} -eq 0 ] || die "still missing after apt-get install: ${packages[*]}"
+}
+
+# With what was missing comes what is of use too; who cannot have that goes on without.
+install_wished() {
+	[ ${#wished_packages[@]} -gt 0 ] || return 0
+	say "installing ${wished_packages[*]}"
+	(install_quietly "${wished_packages[@]}") >/dev/null 2>&1 || say "that could not be had: going on without"
 }
 
 # apt-get install, without what Debian does by itself: start each new server, make a cluster "main", start nginx at boot.

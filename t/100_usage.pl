@@ -261,20 +261,6 @@ is(held($node), 0, 'without notes nothing comes back');
 
 # ---- A crash loses at most what was not written ------------------------------
 
-# After kill -9 of the postmaster its children take a while to go.
-sub start_again
-{
-	my ($server) = @_;
-
-	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
-	{
-		return if $server->start(fail_ok => 1);
-		usleep(100_000);
-		$server->stop('fast', fail_ok => 1);
-	}
-	die 'the server does not start';
-}
-
 my $count = $node->safe_psql('postgres', 'SELECT count(*) FROM unleash_tokens.api_token');
 foreach my $crash ('immediate', 'kill')
 {

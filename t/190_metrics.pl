@@ -42,7 +42,7 @@ sub comes_to
 	return %found;
 }
 
-my $node = new_server('metrics', 'wal_level = replica', 'max_wal_senders = 5');
+my $node = new_server('metrics', 'wal_level = replica', 'max_wal_senders = 5', 'log_lock_waits = on', 'deadlock_timeout = 10ms');
 $node->safe_psql('postgres', q{
 	SELECT unleash_tokens.create_api_token(jsonb_build_object('type', type, 'tokenName', type || i, 'expiresAt', expires))
 	FROM (VALUES ('client', NULL), ('client', now() + interval '12 hours'), ('backend', now() + interval '3 days'), ('frontend', now() + interval '20 days'),
@@ -104,15 +104,16 @@ $node->safe_psql('postgres', 'CREATE DATABASE other; CREATE DATABASE dropped');
 $node->safe_psql($_, 'CREATE EXTENSION unleash_tokens; SELECT unleash_tokens.metrics()') foreach 'other', 'dropped';
 $node->safe_psql('postgres', 'DROP DATABASE dropped');
 comes_to($node, 'tokens{type="admin",state="valid"}', 0, 'each database has its own numbers', 'other');
-$node->safe_psql('other', 'DROP EXTENSION unleash_tokens; CREATE EXTENSION unleash_tokens');
+# at once: a worker that finds no extension forgets the numbers
+$node->safe_psql('other', 'BEGIN; DROP EXTENSION unleash_tokens; CREATE EXTENSION unleash_tokens; COMMIT');
 make_tokens($node, 2, 'other');
 my $blocker = new_session($node, 'other');
 $blocker->query_safe('BEGIN; LOCK unleash_tokens.api_token');
 my $before = -s $node->logfile;
 my $errors = $node->safe_psql('postgres', q{SELECT count(last_error) FROM unleash_tokens.stat});
+# that of a database that was dropped meanwhile may have failed
+my %whole = metrics($node, 'other');
 # once ten seconds have passed since the last count, a worker waits for half a second for the lock: too short to be looked for
-$node->safe_psql('postgres', $_) foreach 'ALTER SYSTEM SET log_lock_waits = on', q{ALTER SYSTEM SET deadlock_timeout = '10ms'};
-$node->reload;
 my $waited = qr/still waiting for AccessShareLock on relation/;
 for (1 .. 600)
 {
@@ -127,7 +128,7 @@ unlike(slurp_file($node->logfile, $before), qr/ERROR/, '... which is no error');
 is($node->safe_psql('postgres', 'SELECT count(last_error) FROM unleash_tokens.stat'), $errors, '... anywhere');
 my %failed = metrics($node, 'other');
 is($failed{'tokens{type="client",state="valid"}'}, 0, '... what was counted before is shown, with its age');
-is($failed{'failing_databases'}, 0, '... and it is no failure of a flush');
+is($failed{'failing_databases'}, $whole{'failing_databases'}, '... and it is no failure of a flush');
 $blocker->query_safe('COMMIT');
 $blocker->quit;
 

@@ -11,9 +11,11 @@ use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
 
+use Time::HiRes 'usleep';
+
 our @EXPORT = qw(new_server new_session make_tokens validate validate_one held stat_of
   flush_every wait_until_written wait_until_written_in wait_for_error shown stored noted_file hold_workers
-  release_workers start_load stop_load launcher_pid worker_pid);
+  release_workers start_load stop_load launcher_pid worker_pid start_again);
 
 # A running server with the library preloaded.  Nothing is written before an
 # hour has passed or the memory is half full, and no worker looks for tokens
@@ -246,6 +248,20 @@ sub worker_pid
 
 	poll_through_restart($node, "SELECT count(*) > 0 $query") or return '';
 	return $node->safe_psql('postgres', "SELECT max(pid) $query");
+}
+
+# After kill -9 of the postmaster its children take a while to go.
+sub start_again
+{
+	my ($server) = @_;
+
+	foreach (1 .. 10 * $PostgreSQL::Test::Utils::timeout_default)
+	{
+		return if $server->start(fail_ok => 1);
+		usleep(100_000);
+		$server->stop('fast', fail_ok => 1);
+	}
+	die 'the server does not start';
 }
 
 1;
