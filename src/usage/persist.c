@@ -94,7 +94,9 @@ start_memory(void)
 
 /*
  * At the very end of the postmaster, when nobody notes any more.  A crash
- * leaves no file: at most the notes of one interval are lost.
+ * leaves no file: at most the notes of one interval are lost.  (From PostgreSQL 18
+ * on an immediate stop is none: it ends with 0.  A note that was torn by it is
+ * left out by the start, or names nobody.)
  */
 static void
 write_file(int code, Datum arg)
