@@ -271,33 +271,32 @@ tell_some(int *rest)
 	return !RecoveryInProgress() && tell_batch() ? UT_RUN_MORE : UT_RUN_DONE;
 }
 
+/* One batch after the other, while there is time. */
 static UtOutcome
-tell_all(int *rest)
+do_all(bool (*batch) (void), int *rest)
 {
 	for (;;)
 	{
 		TimestampTz start = GetCurrentTimestamp();
 
-		if (!tell_batch())
+		if (!batch())
 			return UT_RUN_DONE;
 		if (!rest_after(start, rest))
 			return UT_RUN_MORE;
 	}
 }
 
+static UtOutcome
+tell_all(int *rest)
+{
+	return do_all(tell_batch, rest);
+}
+
 /* One part, also when flushing took all the time there is; the rest while there is some. */
 static UtOutcome
 count_all(int *rest)
 {
-	for (;;)
-	{
-		TimestampTz start = GetCurrentTimestamp();
-
-		if (!count_batch())
-			return UT_RUN_DONE;
-		if (!rest_after(start, rest))
-			return UT_RUN_MORE;
-	}
+	return do_all(count_batch, rest);
 }
 
 /* An error has ended a transaction. */
