@@ -16,6 +16,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 struct MHD_Connection;
 
@@ -39,6 +40,10 @@ typedef struct AdReply
 	AdText		body;
 } AdReply;
 
+/* Among those that wait. */
+typedef TAILQ_ENTRY(AdRequest)
+AdPlace;
+
 /* From the request line to the end of the answer. */
 typedef struct AdRequest
 {
@@ -53,15 +58,7 @@ typedef struct AdRequest
 	int64_t		arrived;
 	int64_t		deadline;
 	AdReply		reply;
-	struct AdRequest *next;
-	struct AdRequest *previous;
+	AdPlace		place;
 } AdRequest;
-
-typedef struct AdList
-{
-	AdRequest  *first;
-	AdRequest  *last;
-	size_t		count;
-} AdList;
 
 #endif							/* AUTHD_H */

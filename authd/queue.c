@@ -40,48 +40,15 @@
 static const AdSettings *settings;
 static AdLink *links;
 static int	link_count;
-static AdList waiting;
+static TAILQ_HEAD(, AdRequest) waiting = TAILQ_HEAD_INITIALIZER(waiting);
+static size_t waiting_count;
 static size_t asked;			/* requests that a server was asked for */
-
-static void
-append(AdRequest *request)
-{
-	request->next = NULL;
-	request->previous = waiting.last;
-	if (waiting.last != NULL)
-		waiting.last->next = request;
-	else
-		waiting.first = request;
-	waiting.last = request;
-	waiting.count++;
-}
-
-static void
-prepend(AdRequest *request)
-{
-	request->previous = NULL;
-	request->next = waiting.first;
-	if (waiting.first != NULL)
-		waiting.first->previous = request;
-	else
-		waiting.last = request;
-	waiting.first = request;
-	waiting.count++;
-}
 
 static void
 take_out(AdRequest *request)
 {
-	if (request->previous != NULL)
-		request->previous->next = request->next;
-	else
-		waiting.first = request->next;
-	if (request->next != NULL)
-		request->next->previous = request->previous;
-	else
-		waiting.last = request->previous;
-	request->next = request->previous = NULL;
-	waiting.count--;
+	TAILQ_REMOVE(&waiting, request, place);
+	waiting_count--;
 }
 
 /* ---- What becomes of a request that was sent ---- */
@@ -101,7 +68,8 @@ ask_again(AdRequest *request, bool ended)
 		request->attempts--;
 	if (request->attempts < ATTEMPTS && request->deadline > ad_clock_now())
 	{
-		prepend(request);
+		TAILQ_INSERT_HEAD(&waiting, request, place);
+		waiting_count++;
 		return;
 	}
 	ad_refusal_set(&request->reply, 503, 0);
@@ -147,12 +115,13 @@ has_hope(void)
 bool
 ad_queue_add(AdRequest *request)
 {
-	bool		has_room = waiting.count + asked < (size_t) settings->queue;
+	bool		has_room = waiting_count + asked < (size_t) settings->queue;
 
 	if (has_room && has_hope())
 	{
 		request->deadline = request->arrived + settings->deadline;
-		append(request);
+		TAILQ_INSERT_TAIL(&waiting, request, place);
+		waiting_count++;
 		return true;
 	}
 	ad_metrics_add(has_room ? AD_NO_SERVER : AD_QUEUE_FULL, 1);
@@ -195,10 +164,10 @@ give_up(AdRequest *request)
 static void
 end_late_ones(int64_t now)
 {
-	while (waiting.first != NULL && waiting.first->deadline <= now)
-	{
-		AdRequest  *request = waiting.first;
+	AdRequest  *request;
 
+	while ((request = TAILQ_FIRST(&waiting)) != NULL && request->deadline <= now)
+	{
 		take_out(request);
 		give_up(request);
 	}
@@ -206,8 +175,7 @@ end_late_ones(int64_t now)
 	{
 		for (int j = 0; links[i].state == AD_LINK_BUSY && links[i].until <= now && j < links[i].count; j++)
 		{
-			AdRequest  *request = links[i].batch[j];
-
+			request = links[i].batch[j];
 			if (request == NULL || request->deadline > now)
 				continue;
 			links[i].batch[j] = NULL;
@@ -222,11 +190,10 @@ fill_call(AdLink *link)
 {
 	size_t		bytes = 0;
 	int64_t		until = 0;
+	AdRequest  *request;
 
-	while (waiting.first != NULL && link->count < settings->batch)
+	while ((request = TAILQ_FIRST(&waiting)) != NULL && link->count < settings->batch)
 	{
-		AdRequest  *request = waiting.first;
-
 		bytes += request->fields[AD_BODY].len;
 		if (link->count > 0 && bytes > BATCH_BYTES)
 			break;
@@ -249,7 +216,7 @@ move_on(AdLink *link, int64_t now)
 		ad_link_close(link);
 	if (link->state == AD_LINK_DOWN && link->retry_at <= now)
 		ad_link_open(link, settings->database, now + CONNECT_TIME);
-	if (link->state == AD_LINK_IDLE && waiting.first != NULL)
+	if (link->state == AD_LINK_IDLE && !TAILQ_EMPTY(&waiting))
 		fill_call(link);
 }
 
@@ -269,8 +236,8 @@ ad_queue_timeout(void)
 	int64_t		first = INT64_MAX;
 	int64_t		left;
 
-	if (waiting.first != NULL)
-		first = waiting.first->deadline;
+	if (!TAILQ_EMPTY(&waiting))
+		first = TAILQ_FIRST(&waiting)->deadline;
 	for (int i = 0; i < link_count; i++)
 	{
 		int64_t		due = links[i].state == AD_LINK_DOWN ? links[i].retry_at :
@@ -288,7 +255,7 @@ ad_queue_timeout(void)
 size_t
 ad_queue_waiting(void)
 {
-	return waiting.count + asked;
+	return waiting_count + asked;
 }
 
 bool
@@ -318,29 +285,14 @@ ad_queue_reload(void)
 void
 ad_queue_stop(void)
 {
+	end_late_ones(INT64_MAX);
 	for (int i = 0; i < link_count; i++)
 	{
-		for (int j = 0; j < links[i].count; j++)
-		{
-			AdRequest  *request = links[i].batch[j];
-
-			if (request == NULL)
-				continue;
-			asked--;
-			give_up(request);
-		}
 		links[i].count = 0;
 		ad_link_close(&links[i]);
 		free(links[i].batch);
 		for (int j = 0; j < AD_FIELDS; j++)
 			free(links[i].arrays[j].data);
-	}
-	while (waiting.first != NULL)
-	{
-		AdRequest  *request = waiting.first;
-
-		take_out(request);
-		give_up(request);
 	}
 	free(links);
 	links = NULL;
