@@ -27,8 +27,6 @@
 /* Projects to choose from: more are no help, and any may be typed. */
 #define CHOICES_MAX 1000
 
-#define EVENTS_DEFAULT 50
-
 bool
 ut_console_search(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
@@ -59,16 +57,12 @@ typedef struct EventPage
 static bool
 read_event_page(char *const *values, EventPage *page, UtProblem *problem)
 {
-	const char *limit = values[PARAMETER_LIMIT];
 	const char *after = values[PARAMETER_AFTER];
 	char	   *end;
 
-	page->limit = EVENTS_DEFAULT;
 	page->before = PG_INT64_MAX;
-	if (limit != NULL && !ut_criteria_read_number(limit, UT_SEARCH_LIMIT_MAX, &page->limit))
-		return ut_problem_set(problem, UT_PROBLEM_SEARCH, NULL,
-							  "The query parameter limit must be a whole number from 1 to %d. You sent %s.",
-							  UT_SEARCH_LIMIT_MAX, ut_field_show(limit, strlen(limit)));
+	if (!ut_criteria_read_limit(values[PARAMETER_LIMIT], &page->limit, problem))
+		return false;
 	if (after == NULL)
 		return true;
 	errno = 0;
@@ -103,8 +97,7 @@ ut_console_events(UtRequest *request, UtReply *reply, UtProblem *problem)
 	EventPage	page = {.out = &reply->body};
 	bool		ended;
 
-	if (!ut_caller_require_all(&request->caller, problem) ||
-		!ut_query_read(request->target, UT_PROBLEM_SEARCH, parameter_names, PARAMETERS, -1, values, problem) ||
+	if (!ut_query_read(request->target, UT_PROBLEM_SEARCH, parameter_names, PARAMETERS, -1, values, problem) ||
 		!read_event_page(values, &page, problem))
 		return false;
 	appendStringInfoString(page.out, "{\"events\":[");
@@ -124,11 +117,8 @@ bool
 ut_console_findings(UtRequest *request, UtReply *reply, UtProblem *problem)
 {
 	int			count;
-	char	  **findings;
+	char	  **findings = ut_store_list_findings(&count);
 
-	if (!ut_caller_require_all(&request->caller, problem))
-		return false;
-	findings = ut_store_list_findings(&count);
 	appendStringInfoString(&reply->body, "{\"findings\":[");
 	for (int i = 0; i < count; i++)
 		appendStringInfo(&reply->body, "%s%s", i > 0 ? "," : "", findings[i]);

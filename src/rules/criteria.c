@@ -33,8 +33,8 @@ static const char *const state_names[] = {
 
 const char *const ut_order_names[UT_ORDERS] = {"created", "name", "expires", "rotation"};
 
-bool
-ut_criteria_read_number(const char *sent, int most, int *number)
+static bool
+read_digits(const char *sent, int most, int *number)
 {
 	*number = 0;
 	if (*sent == '\0' || strlen(sent) > 5)
@@ -57,13 +57,17 @@ refuse(UtCriterion criterion, const char *sent, const char *allowed, UtProblem *
 }
 
 static bool
-read_number(char *const *all, UtCriterion criterion, int most, int usual, int *number, UtProblem *problem)
+read_number(const char *sent, UtCriterion criterion, int most, int usual, int *number, UtProblem *problem)
 {
-	const char *sent = all[criterion];
-
 	*number = usual;
-	return sent == NULL || ut_criteria_read_number(sent, most, number) ||
+	return sent == NULL || read_digits(sent, most, number) ||
 		refuse(criterion, sent, psprintf("a whole number from 1 to %d", most), problem);
+}
+
+bool
+ut_criteria_read_limit(const char *sent, int *limit, UtProblem *problem)
+{
+	return read_number(sent, UT_CRITERION_LIMIT, UT_SEARCH_LIMIT_MAX, LIMIT_DEFAULT, limit, problem);
 }
 
 /* The place of a name in a list, or -1. */
@@ -184,10 +188,10 @@ ut_criteria_read(char *const *sent, bool is_bound, UtCriteria *criteria, UtProbl
 	criteria->project = sent[UT_CRITERION_PROJECT];
 	criteria->environment = sent[UT_CRITERION_ENVIRONMENT];
 	criteria->name = sent[UT_CRITERION_NAME];
-	return read_number(sent, UT_CRITERION_LIMIT, UT_SEARCH_LIMIT_MAX, LIMIT_DEFAULT, &criteria->limit, problem) &&
+	return ut_criteria_read_limit(sent[UT_CRITERION_LIMIT], &criteria->limit, problem) &&
 		read_type(sent[UT_CRITERION_TYPE], criteria, problem) &&
 		read_state(sent[UT_CRITERION_STATE], criteria, problem) &&
-		read_number(sent, UT_CRITERION_DAYS, DAYS_MAX, DAYS_DEFAULT, &criteria->days, problem) &&
+		read_number(sent[UT_CRITERION_DAYS], UT_CRITERION_DAYS, DAYS_MAX, DAYS_DEFAULT, &criteria->days, problem) &&
 		read_selector(sent[UT_CRITERION_SELECTOR], criteria, problem) &&
 		read_order(sent[UT_CRITERION_SORT], is_bound, criteria, problem) &&
 		read_place(sent[UT_CRITERION_AFTER], criteria, problem);

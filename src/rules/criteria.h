@@ -84,7 +84,7 @@ typedef struct UtCriteria
  */
 extern bool ut_criteria_read(char *const *sent, bool is_bound, UtCriteria *criteria, UtProblem *problem);
 
-/* A whole number from 1 to most; false when it is none. */
-extern bool ut_criteria_read_number(const char *sent, int most, int *number);
+/* How many at most a page has; NULL: the usual number.  Refused as above. */
+extern bool ut_criteria_read_limit(const char *sent, int *limit, UtProblem *problem);
 
 #endif							/* UT_CRITERIA_H */
