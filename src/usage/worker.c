@@ -134,24 +134,19 @@ flush_batch(void)
 	return count > 0;
 }
 
-/*
- * Tell of some tokens that are about to expire; false when there were none left.
- * What a listener has read must be there after a crash; no standby is waited
- * for, since a worker has no time.
- */
+/* A batch of what needs the extension, in so many milliseconds; false when nothing more is to be done, or it is not there. */
 static bool
-tell_batch(void)
+do_batch(const char *activity, int most, bool (*work) (void))
 {
 	bool		more = false;
 
 	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, "telling which API tokens are about to expire");
+	pgstat_report_activity(STATE_RUNNING, activity);
 	if (OidIsValid(get_extension_oid("unleash_tokens", true)))
 	{
-		(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
-		enable_timeout_after(STATEMENT_TIMEOUT, BATCH_MS);
+		enable_timeout_after(STATEMENT_TIMEOUT, most);
 		PushActiveSnapshot(GetTransactionSnapshot());
-		more = ut_notice_tell();
+		more = work();
 		PopActiveSnapshot();
 		disable_timeout(STATEMENT_TIMEOUT, false);
 	}
@@ -162,28 +157,31 @@ tell_batch(void)
 }
 
 /*
+ * What a listener has read must be there after a crash; no standby is waited
+ * for, since a worker has no time.
+ */
+static bool
+tell(void)
+{
+	(void) set_config_option("synchronous_commit", "local", PGC_USERSET, PGC_S_SESSION, GUC_ACTION_LOCAL, true, 0, false);
+	return ut_notice_tell();
+}
+
+/* Tell of some tokens that are about to expire; false when there were none left. */
+static bool
+tell_batch(void)
+{
+	return do_batch("telling which API tokens are about to expire", BATCH_MS, tell);
+}
+
+/*
  * Count some tokens, or what a check of doctor() finds; false when nothing more
  * is wanted.  It may come late in a run, and has what is left of its time.
  */
 static bool
 count_batch(void)
 {
-	bool		more = false;
-
-	StartTransactionCommand();
-	pgstat_report_activity(STATE_RUNNING, "counting API tokens");
-	if (OidIsValid(get_extension_oid("unleash_tokens", true)))
-	{
-		enable_timeout_after(STATEMENT_TIMEOUT, Max(LIFETIME_MS + BATCH_MS - (GetCurrentTimestamp() - run.begin) / 1000, 1));
-		PushActiveSnapshot(GetTransactionSnapshot());
-		more = ut_census_count();
-		PopActiveSnapshot();
-		disable_timeout(STATEMENT_TIMEOUT, false);
-	}
-	CommitTransactionCommand();
-	pgstat_report_stat(true);
-	pgstat_report_activity(STATE_IDLE, NULL);
-	return more;
+	return do_batch("counting API tokens", Max(LIFETIME_MS + BATCH_MS - (GetCurrentTimestamp() - run.begin) / 1000, 1), ut_census_count);
 }
 
 /* ---- One run ---- */
