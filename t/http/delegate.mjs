@@ -8,7 +8,7 @@
 // REQUESTS (default 4000) and SEED choose the sequence.
 
 import {
-	TOKENS, assert, assertCreated, assertRefusal, create, env, finish, minimal, run, send, setSystem, sql, test, useEnv,
+	TOKENS, assert, assertCreated, assertRefusal, create, env, finish, minimal, run, seeded, send, setSystem, sql, test, useEnv,
 } from './lib.mjs';
 
 useEnv();
@@ -19,14 +19,7 @@ const NAMES = ['a', 'b', 'c', 'd', 'e'].map((letter) => `${run} ${letter}`);
 
 // ---- Chance ---------------------------------------------------------------------------------------------------------
 
-let state = SEED >>> 0;
-function chance() {	// mulberry32
-	state = (state + 0x6d2b79f5) >>> 0;
-	let t = state;
-	t = Math.imul(t ^ (t >>> 15), t | 1);
-	t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-	return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-}
+const chance = seeded(SEED);
 const below = (n) => Math.floor(chance() * n);
 const one = (list) => list[below(list.length)];
 const often = (share) => chance() < share;

@@ -446,3 +446,15 @@ export async function setSystem(name, value, visible = value) {
 		await poll(`${name} is back`, 10000, async () => !(await shown()));
 	};
 }
+
+// Numbers from 0 to 1, the same ones for the same seed (mulberry32).
+export function seeded(seed) {
+	let state = seed >>> 0;
+	return () => {
+		state = (state + 0x6d2b79f5) >>> 0;
+		let t = state;
+		t = Math.imul(t ^ (t >>> 15), t | 1);
+		t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+		return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
+	};
+}

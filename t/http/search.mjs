@@ -5,7 +5,7 @@
 // them, each once, in the order that the answer names.  SEARCHES (default 150) and SEED choose them.
 
 import {
-	TOKENS, assert, assertRefusal, assertStatus, create, env, finish, keyed, minimal, run, send, sql, test, useEnv,
+	TOKENS, assert, assertRefusal, assertStatus, create, env, finish, keyed, minimal, run, seeded, send, sql, test, useEnv,
 } from './lib.mjs';
 
 useEnv();
@@ -14,14 +14,7 @@ const SEARCHES = Number(process.env.SEARCHES ?? 150);
 const SEED = Number(process.env.SEED ?? Math.floor(Math.random() * 1e9));
 const DAY = 86400000;
 
-let state = SEED >>> 0;
-function chance() {	// mulberry32
-	state = (state + 0x6d2b79f5) >>> 0;
-	let t = state;
-	t = Math.imul(t ^ (t >>> 15), t | 1);
-	t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
-	return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
-}
+const chance = seeded(SEED);
 const one = (list) => list[Math.floor(chance() * list.length)];
 
 const query = (criteria) => Object.entries(criteria).map(([name, value]) => `${name}=${encodeURIComponent(value)}`).join('&');
