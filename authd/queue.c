@@ -40,7 +40,7 @@
 static const AdSettings *settings;
 static AdLink *links;
 static int	link_count;
-static TAILQ_HEAD(, AdRequest) waiting = TAILQ_HEAD_INITIALIZER(waiting);
+static TAILQ_HEAD(AdList, AdRequest) waiting = TAILQ_HEAD_INITIALIZER(waiting);
 static size_t waiting_count;
 static size_t asked;			/* requests that a server was asked for */
 

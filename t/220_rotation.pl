@@ -320,19 +320,22 @@ my $measure = sub {
 		END \$\$;
 		SELECT min(us) FROM took});
 };
+# The least of many: more rounds on a machine that is busy bring them nearer to each other, unless they differ.
 my %least;
-foreach (1 .. 5)
+sub ratio { return $least{$_[0]} / $least{'a wrong key'}; }
+foreach my $round (1 .. 40)
 {
 	foreach my $what (keys %refused)
 	{
 		my $took = $measure->($refused{$what});
 		$least{$what} = $took if !defined $least{$what} || $took < $least{$what};
 	}
+	last if $round >= 5 && !grep { abs(ratio($_) - 1) >= 0.1 } keys %refused;
 }
 foreach my $what (sort keys %refused)
 {
 	is(sql("SELECT unleash_tokens.validate_api_token('$refused{$what}') IS NULL"), 't', "$what is refused");
-	my $ratio = $least{$what} / $least{'a wrong key'};
+	my $ratio = ratio($what);
 	note(sprintf 'figure: %s is refused in %.2f us, %.3f x of a wrong key', $what, $least{$what}, $ratio);
 	cmp_ok(abs($ratio - 1), '<', 0.2, "$what: in the time of a wrong key");
 }
