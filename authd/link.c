@@ -98,6 +98,7 @@ void
 ad_link_lose(AdLink *link, const char *why)
 {
 	bool		was_up = link->state >= AD_LINK_IDLE;
+	bool		hung = link->until <= ad_clock_now();
 	int			count = link->count;
 
 	ad_log("lost PostgreSQL: %s", why);
@@ -106,7 +107,7 @@ ad_link_lose(AdLink *link, const char *why)
 	ad_link_close(link);
 	link->retry_at = ad_clock_now() + (was_up ? random() % RETRY_FIRST : next_delay(link->failures));
 	link->failures++;
-	link->place = was_up ? 0 : link->place + 1;
+	link->place = was_up || (link->place == 0 && !hung) ? 0 : link->place + 1;
 	link->count = 0;
 	for (int i = 0; i < count; i++)
 	{
@@ -142,51 +143,77 @@ ad_link_check(const char *database, char **problem)
 	return options != NULL;
 }
 
-/*
- * Begin the list of hosts at another place: an attempt that hangs at one of them
- * ends before libpq comes to the next.  In its place; a port that is said once
- * is for all of them.
- */
-static void
-rotate(char *list, unsigned places)
+static bool
+is_list(const PQconninfoOption *option)
 {
-	size_t		len = strlen(list);
-	unsigned	count = 1;
-	char	   *copy = strdup(list);
-	const char *at = copy;
+	return option->val != NULL &&
+		(strcmp(option->keyword, "host") == 0 || strcmp(option->keyword, "hostaddr") == 0 || strcmp(option->keyword, "port") == 0);
+}
 
-	for (size_t i = 0; i < len; i++)
-		count += list[i] == ',';
-	if (copy == NULL || count == 1 || places % count == 0)
+static unsigned
+count_entries(const char *list)
+{
+	unsigned	count = 1;
+
+	for (; *list != '\0'; list++)
+		count += *list == ',';
+	return count;
+}
+
+static unsigned
+count_hosts(const PQconninfoOption *options)
+{
+	unsigned	most = 1;
+
+	for (; options != NULL && options->keyword != NULL; options++)
 	{
-		free(copy);
-		return;
+		if (is_list(options) && count_entries(options->val) > most)
+			most = count_entries(options->val);
 	}
-	for (unsigned i = 0; i < places % count; i++)
+	return most;
+}
+
+/* Leave one entry, in its place; a port that is said once is for all hosts. */
+static void
+keep_entry(char *list, unsigned which)
+{
+	char	   *at = list;
+	size_t		len;
+
+	if (count_entries(list) == 1)
+		return;
+	for (; which > 0; which--)
 		at = strchr(at, ',') + 1;
-	memcpy(list, at, copy + len - at);
-	list[copy + len - at] = ',';
-	memcpy(list + (copy + len - at) + 1, copy, at - copy - 1);
-	free(copy);
+	len = strcspn(at, ",");
+	memmove(list, at, len);
+	list[len] = '\0';
 }
 
 #define OPTIONS 64
 
+/*
+ * libpq goes through the list, and stays at a host that accepts and says nothing;
+ * with some target_session_attrs it wants to hear from all before it takes one.
+ * So after such an attempt they are tried one at a time, the second one first.
+ */
 static PGconn *
-start_connecting(const char *database, unsigned place)
+start_connecting(AdLink *link, const char *database)
 {
 	PQconninfoOption *options = PQconninfoParse(database, NULL);
 	const char *names[OPTIONS + 3];
 	const char *values[OPTIONS + 3];
+	unsigned	hosts = count_hosts(options);
 	int			count = 0;
 	PGconn	   *connection;
 
+	if (link->place > hosts)
+		link->place = 0;
 	for (PQconninfoOption *option = options; option != NULL && option->keyword != NULL && count < OPTIONS; option++)
 	{
 		if (option->val == NULL)
 			continue;
-		if (strcmp(option->keyword, "host") == 0 || strcmp(option->keyword, "hostaddr") == 0 || strcmp(option->keyword, "port") == 0)
-			rotate(option->val, place);
+		if (link->place > 0 && is_list(option))
+			keep_entry(option->val, link->place % hosts);
 		names[count] = option->keyword;
 		values[count++] = option->val;
 	}
@@ -203,7 +230,7 @@ start_connecting(const char *database, unsigned place)
 void
 ad_link_open(AdLink *link, const char *database, int64_t until)
 {
-	link->connection = start_connecting(database, link->place);
+	link->connection = start_connecting(link, database);
 	link->fd = -1;
 	link->until = until;
 	link->state = AD_LINK_CONNECTING;

@@ -32,7 +32,8 @@ typedef struct AdLink
 	int64_t		retry_at;
 	int64_t		until;			/* when connecting or the call must be done */
 	unsigned	failures;		/* since it was last up */
-	unsigned	place;			/* of the host in the list to begin with */
+	unsigned	place;			/* of the one host to try, behind one that
+								 * hung; 0: all */
 	bool		stale;			/* the settings have changed */
 	bool		ended;			/* the server has said that it ends it */
 	int			count;			/* requests of the call */
