@@ -401,12 +401,12 @@ start_postgrest() {
 
 have_authd_headers() { [ -e /usr/include/microhttpd.h ]; }
 
-# build_authd DIR: the program authd beside what build_tree has built; it is in $authd.
+# build_authd DIR [VARIABLE=...]: the program authd beside what build_tree has built; it is in $authd.  Further variables for make.
 build_authd() {
 	authd=$1/build/authd/unleash-tokens-authd
 	[ ! -x "$authd" ] || return 0
 	# shellcheck disable=SC2016
-	as_server sh -c 'cd "$1" && env -i PATH="$PATH" LC_ALL=C make -s -C build/authd PG_CONFIG="$2" >build/authd.log 2>&1' sh "$1" "$PG_CONFIG" || {
+	as_server sh -c 'cd "$1" && shift && env -i PATH="$PATH" LC_ALL=C make -s -C build/authd "$@" >build/authd.log 2>&1' sh "$1" PG_CONFIG="$PG_CONFIG" "${@:2}" || {
 		tail -n 40 "$1/build/authd.log" >&2
 		die "the build of authd failed"
 	}

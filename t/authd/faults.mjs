@@ -1,130 +1,15 @@
-// authd with a PostgreSQL that is not there, is lost, is paused or is slow, and with clients that are.  PG_RUN: the directory of the
-// cluster and its socket; PG_BIN, AUTHD: where the programs are; SERVER_UID, SERVER_GID: as whom they run.
+// authd with a PostgreSQL that is not there, is lost, is paused or is slow, and with clients that are.
 
-import { spawn, spawnSync } from 'node:child_process';
-import { chownSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { spawnSync } from 'node:child_process';
+import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import path from 'node:path';
 import { assert, exchange, finish, poll, requestBytes, test } from '../http/lib.mjs';
+import { assertUnavailable, Authd, AUTHD, connection, only, pause, PG_RUN, Postgres, start, withAuthd } from './lib.mjs';
 
-const { PG_RUN, PG_BIN, AUTHD } = process.env;
-const as = process.getuid() === 0 ? { uid: Number(process.env.SERVER_UID), gid: Number(process.env.SERVER_GID) } : {};
-const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
-
-// ---- PostgreSQL -----------------------------------------------------------------------------------------------------
-
-const postmaster = () => Number(readFileSync(`${PG_RUN}/cluster/postmaster.pid`, 'utf8').split('\n')[0]);
-const psql = (query, database = 'postgres') => {
-	const got = spawnSync(`${PG_BIN}/psql`, ['-X', '-q', '-At', '-v', 'ON_ERROR_STOP=1', '-h', PG_RUN, '-p', '5432', '-U', 'postgres', '-d', database, '-c', query], { encoding: 'utf8' });
-	if (got.status !== 0) throw new Error(got.stderr);
-	return got.stdout.trim();
-};
-
-// Again where it ends at once: processes of the one before may not be gone yet.
-function startPostgres() {
-	let ended = true;
-	const start = () => spawn(`${PG_BIN}/postgres`, ['-D', `${PG_RUN}/cluster`, '-k', PG_RUN, '-c', 'listen_addresses=', '-c', 'port=5432', '-c', 'fsync=off', '-c', 'shared_preload_libraries=unleash_tokens'],
-		{ stdio: 'ignore', detached: true, ...as }).on('exit', () => { ended = true; }).unref();
-	return poll('PostgreSQL is there', 30000, async () => {
-		if (ended) start();
-		ended = false;
-		return psql('SELECT 1') === '1';
-	});
-}
-
-async function stopPostgres(signal) {
-	const pid = postmaster();
-	process.kill(pid, signal);
-	await poll('PostgreSQL is gone', 20000, async () => !existsSync(`/proc/${pid}`));
-}
-
-const locks = [];
-
-// A session that holds a lock which every look-up waits for, until it is let go.
-async function lockTokens(database = 'postgres') {
-	const child = spawn(`${PG_BIN}/psql`, ['-X', '-q', '-At', '-h', PG_RUN, '-p', '5432', '-U', 'postgres', '-d', database], { stdio: ['pipe', 'pipe', 'inherit'] });
-	const locked = new Promise((resolve) => child.stdout.on('data', (data) => data.includes('locked') && resolve()));
-	child.stdin.write('BEGIN; LOCK TABLE unleash_tokens.api_token; SELECT \'locked\';\n');
-	await locked;
-	locks.push(child);
-	return () => new Promise((resolve) => { child.on('close', resolve); child.stdin.end('ROLLBACK;\n'); });
-}
-
-const waiting = () => Number(psql(`SELECT count(*) FROM pg_stat_activity WHERE usename = 'unleash_tokens_auth' AND wait_event_type = 'Lock'`));
-
-// ---- authd ----------------------------------------------------------------------------------------------------------
-
-let number = 0;
-
-class Authd {
-	constructor(more = {}, environment = {}) {
-		this.dir = path.join(PG_RUN, `authd${++number}`);
-		mkdirSync(this.dir);
-		if (as.uid !== undefined) chownSync(this.dir, as.uid, as.gid);
-		this.socket = `${this.dir}/s`;
-		this.settings = { listen: `unix:${this.socket}`, database: `host=${PG_RUN} port=5432 dbname=postgres user=unleash_tokens_auth options='-c lock_timeout=60s -c statement_timeout=60s'`,
-			address_header: 'X-Original-Address', deadline: 60000, ...more };
-		this.write();
-		this.log = '';
-		this.child = spawn(AUTHD, ['--config', `${this.dir}/conf`], { stdio: ['ignore', 'ignore', 'pipe'], env: { ...process.env, ...environment }, ...as });
-		this.child.stderr.on('data', (data) => { this.log += data; });
-		this.ended = new Promise((resolve) => this.child.on('close', (code, signal) => resolve(signal ?? code)));
-	}
-	write(text = Object.entries(this.settings).map(([name, value]) => `${name} = ${value}\n`).join('')) {
-		writeFileSync(`${this.dir}/conf`, text);
-	}
-	async send(method, target, headers, body, timeout = 20000) {
-		return (await exchange(requestBytes(method, target, headers, body), [method], this.socket, timeout))[0];
-	}
-	auth(key = secret) {
-		return this.send('GET', '/auth', { Authorization: key });
-	}
-	metric(name) {
-		return this.send('GET', '/metrics', {}).then((answer) => Number(answer.text.match(new RegExp(`^unleash_tokens_authd_${name} (\\S+)$`, 'm'))?.[1]));
-	}
-	up() {
-		return poll('authd answers', 20000, async () => (await this.auth()).status === 204);
-	}
-	async stop() {
-		this.child.kill('SIGTERM');
-		assert.equal(await this.ended, 0, this.log);
-		assert.ok(!this.log.includes(secret), 'a key is in the log');
-		rmSync(this.dir, { recursive: true });
-	}
-	memory() {
-		return Number(readFileSync(`/proc/${this.child.pid}/status`, 'utf8').match(/^VmRSS:\s*(\d+) kB/m)[1]);
-	}
-}
-
-async function withAuthd(more, body, environment) {
-	const authd = new Authd(more, environment);
-	try {
-		await body(authd);
-	} catch (error) {
-		for (const child of locks.splice(0)) child.kill();
-		authd.child.kill('SIGKILL');
-		error.message += `\n${authd.log.slice(-2000)}`;
-		throw error;
-	}
-	await authd.stop();
-}
-
-// Two kinds of answers may come while PostgreSQL goes and comes: never a refusal of the key.
-function only(answers, ...statuses) {
-	const seen = new Map();
-	for (const { status } of answers) seen.set(status, (seen.get(status) ?? 0) + 1);
-	assert.ok([...seen.keys()].every((status) => statuses.includes(status)), JSON.stringify([...seen]));
-	return seen;
-}
-
-function assertUnavailable(answer) {
-	assert.equal(answer.status, 503, answer.text);
-	assert.equal(answer.header('Retry-After'), '1');
-	assert.equal(answer.json.name, 'UnavailableError');
-}
-
-const make = (database, more = {}) => psql(`SELECT unleash_tokens.create_api_token('${JSON.stringify({ type: 'client', tokenName: 'c', environment: 'development', projects: ['default'], ...more })}') ->> 'secret'`, database);
-const secret = make('postgres');
+const postgres = new Postgres();
+const psql = (query) => postgres.psql(query);
+const secret = postgres.make();
+Authd.key = secret;
 
 // ---- What it is told ------------------------------------------------------------------------------------------------
 
@@ -150,7 +35,7 @@ await test('--check says which line is wrong, and what is allowed', () => {
 
 await test('systemd hears that it is ready, reads its settings anew, and stops', () => (async () => {
 	const socket = `${PG_RUN}/notify`;
-	const listener = spawn('perl', ['-MIO::Socket::UNIX', '-MSocket', '-e', '$| = 1; my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => shift) or die; print "listening\n"; while (defined $s->recv(my $d, 4096)) { print "$d\n" }', socket], { stdio: ['ignore', 'pipe', 'inherit'] });
+	const listener = start('perl', ['-MIO::Socket::UNIX', '-MSocket', '-e', '$| = 1; my $s = IO::Socket::UNIX->new(Type => SOCK_DGRAM, Local => shift) or die; print "listening\n"; while (defined $s->recv(my $d, 4096)) { print "$d\n" }', socket], { stdio: ['ignore', 'pipe', 'inherit'] });
 	let heard = '';
 	listener.stdout.on('data', (data) => { heard += data; });
 	try {
@@ -170,13 +55,13 @@ await test('systemd hears that it is ready, reads its settings anew, and stops',
 
 await test('a call that is cut in its middle is asked again on another connection', () => withAuthd({}, async (authd) => {
 	await authd.up();
-	const unlock = await lockTokens();
+	const unlock = await postgres.lock();
 	const answers = Promise.all(Array.from({ length: 20 }, () => authd.auth()));
 	for (let i = 0; i < 3; i++) {
-		await poll('it waits', 20000, async () => waiting() > 0);
+		await poll('it waits', 20000, async () => postgres.waiting() > 0);
 		psql(`SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity WHERE usename = 'unleash_tokens_auth'`);
 	}
-	await poll('it waits again', 20000, async () => waiting() > 0);
+	await poll('it waits again', 20000, async () => postgres.waiting() > 0);
 	await unlock();
 	only(await answers, 204);
 	assert.ok(await authd.metric('lost_total') >= 3);
@@ -192,12 +77,12 @@ await test('a call that ends in an error is 503 for its requests, and the connec
 }));
 
 await test('a request that cannot be written in the encoding of the database harms none that come with it', async () => {
-	const latin = make('latin');
+	const latin = postgres.make({}, 'latin');
 	await withAuthd({ database: `host=${PG_RUN} port=5432 dbname=latin user=unleash_tokens_auth`, connections: 1 }, async (authd) => {
 		await poll('it answers', 10000, async () => (await authd.auth(latin)).status === 204);
-		const unlock = await lockTokens('latin');
+		const unlock = await postgres.lock('latin');
 		const first = authd.auth(latin);
-		await poll('it waits', 20000, async () => waiting() > 0);
+		await poll('it waits', 20000, async () => postgres.waiting() > 0);
 		const calls = await authd.metric('calls_total');
 		const rest = Promise.all(Array.from({ length: 21 }, (_, i) => i % 3 === 1 ? authd.auth('\u{1f511}') : authd.auth(latin)));
 		await poll('all wait', 20000, async () => (await authd.metric('waiting')) === 22);
@@ -210,7 +95,7 @@ await test('a request that cannot be written in the encoding of the database har
 
 await test('no answer in time is 503, and the server gets a new connection', () => withAuthd({ deadline: 400 }, async (authd) => {
 	await authd.up();
-	const unlock = await lockTokens();
+	const unlock = await postgres.lock();
 	const start = Date.now();
 	for (const answer of await Promise.all(Array.from({ length: 30 }, () => authd.auth()))) assertUnavailable(answer);
 	assert.ok(Date.now() - start < 3000);
@@ -221,13 +106,12 @@ await test('no answer in time is 503, and the server gets a new connection', () 
 
 await test('a server that is paused: 503 in time, and answers when it goes on', () => withAuthd({ deadline: 400 }, async (authd) => {
 	await authd.up();
-	const all = [postmaster(), ...psql('SELECT pid FROM pg_stat_activity').split('\n').map(Number)].filter((pid) => existsSync(`/proc/${pid}`));
-	for (const pid of all) process.kill(pid, 'SIGSTOP');
+	const release = postgres.freeze();
 	try {
 		for (const answer of await Promise.all(Array.from({ length: 10 }, () => authd.auth()))) assertUnavailable(answer);
 		assertUnavailable(await authd.auth());
 	} finally {
-		for (const pid of all) try { process.kill(pid, 'SIGCONT'); } catch { /* it has ended */ }
+		release();
 	}
 	await authd.up();
 }));
@@ -245,9 +129,9 @@ await test('killed and restarted under load: what is answered is right or 503', 
 	}));
 	for (const signal of ['SIGQUIT', 'SIGINT', 'SIGKILL']) {
 		await pause(150);
-		await stopPostgres(signal);
+		await postgres.stop(signal);
 		await poll('it says so', 10000, async () => (await authd.auth()).status === 503);
-		await startPostgres();
+		await postgres.start();
 		await authd.up();
 	}
 	going = false;
@@ -258,7 +142,7 @@ await test('killed and restarted under load: what is answered is right or 503', 
 }));
 
 await test('started before PostgreSQL: 503, then answers', async () => {
-	await stopPostgres('SIGINT');
+	await postgres.stop('SIGINT');
 	await withAuthd({ deadline: 2000 }, async (authd) => {
 		await poll('it listens', 20000, async () => existsSync(authd.socket));
 		// what came before it was known waits, as long as a request may
@@ -269,7 +153,7 @@ await test('started before PostgreSQL: 503, then answers', async () => {
 			return Date.now() - start < 300;
 		});
 		assert.equal(await authd.metric('up'), 0);
-		await startPostgres();
+		await postgres.start();
 		await authd.up();
 		assert.equal(await authd.metric('up'), 1);
 	});
@@ -284,7 +168,7 @@ await test('of several hosts the first that is there is asked, also when one bef
 	spawnSync('chmod', ['777', dir, `${dir}/.s.PGSQL.5432`]);
 	try {
 		for (const hosts of [`${PG_RUN}/nobody,${PG_RUN}`, `${PG_RUN}/nobody,${dir},${PG_RUN}`])
-			await withAuthd({ database: `host=${hosts} port=5432 dbname=postgres user=unleash_tokens_auth` }, (authd) => authd.up());
+			await withAuthd({ database: connection('', hosts) }, (authd) => authd.up());
 	} finally {
 		silent.close();
 	}
@@ -294,10 +178,10 @@ await test('target_session_attrs keeps it from a server that does not write, unt
 	psql('ALTER SYSTEM SET default_transaction_read_only = on');
 	psql('SELECT pg_reload_conf()');
 	await poll('read only', 20000, async () => psql('SHOW default_transaction_read_only') === 'on');
-	const back = () => spawnSync(`${PG_BIN}/psql`, ['-X', '-q', '-h', PG_RUN, '-p', '5432', '-U', 'postgres', '-d', 'postgres', '-c', 'SET default_transaction_read_only = off', '-c', 'ALTER SYSTEM RESET default_transaction_read_only', '-c', 'SELECT pg_reload_conf()'], { encoding: 'utf8' });
+	const back = () => psql(['SET default_transaction_read_only = off', 'ALTER SYSTEM RESET default_transaction_read_only', 'SELECT pg_reload_conf()']);
 	try {
 		await withAuthd({}, (authd) => authd.up());
-		await withAuthd({ database: `host=${PG_RUN} port=5432 dbname=postgres user=unleash_tokens_auth target_session_attrs=read-write`, deadline: 1000 }, async (authd) => {
+		await withAuthd({ database: connection('target_session_attrs=read-write'), deadline: 1000 }, async (authd) => {
 			await poll('it is not asked', 10000, async () => (await authd.auth()).status === 503 && (await authd.metric('connected_total')) === 0);
 			back();
 			await authd.up();
@@ -311,7 +195,7 @@ await test('target_session_attrs keeps it from a server that does not write, unt
 
 await test('more requests than may wait are 503 at once, the others are answered', () => withAuthd({ queue: 10 }, async (authd) => {
 	await authd.up();
-	const unlock = await lockTokens();
+	const unlock = await postgres.lock();
 	let done = 0;
 	const answers = Array.from({ length: 50 }, () => authd.auth().finally(() => done++));
 	await poll('forty are refused', 20000, async () => done === 40);
@@ -322,7 +206,7 @@ await test('more requests than may wait are 503 at once, the others are answered
 
 await test('a stop answers what is under way, and takes no more', () => withAuthd({}, async (authd) => {
 	await authd.up();
-	const unlock = await lockTokens();
+	const unlock = await postgres.lock();
 	const answers = Promise.all(Array.from({ length: 20 }, () => authd.auth()));
 	await poll('they wait', 20000, async () => (await authd.metric('waiting')) === 20);
 	authd.child.kill('SIGTERM');
@@ -336,12 +220,12 @@ await test('a stop answers what is under way, and takes no more', () => withAuth
 	assert.ok(!existsSync(authd.socket));
 }));
 
-await test('a stop does not wait for ever', () => withAuthd({ database: `host=${PG_RUN} port=5432 dbname=postgres user=unleash_tokens_auth` }, async (authd) => {
+await test('a stop does not wait for ever', () => withAuthd({ database: connection() }, async (authd) => {
 	await authd.up();
-	const unlock = await lockTokens();
+	const unlock = await postgres.lock();
 	// lock_timeout of the role ends the call before the ten seconds of a stop are over
 	const answer = authd.auth();
-	await poll('it waits', 20000, async () => waiting() > 0);
+	await poll('it waits', 20000, async () => postgres.waiting() > 0);
 	authd.child.kill('SIGTERM');
 	assertUnavailable(await answer);
 	assert.equal(await authd.ended, 0);
@@ -447,7 +331,7 @@ function occurrences(pid, text) {
 
 await test('keys are gone from its memory when others have come', () => withAuthd({}, async (authd) => {
 	await authd.up();
-	const rare = make('postgres');
+	const rare = postgres.make();
 	for (let i = 0; i < 20; i++) {
 		assert.equal((await authd.auth(rare)).status, 204);
 		assert.equal((await authd.send('POST', '/edge/validate', { 'Content-Type': 'application/json' }, JSON.stringify({ tokens: [rare] }))).json.tokens.length, 1);
