@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { assert, exchange, finish, poll, requestBytes, test } from '../http/lib.mjs';
+import { assert, exchange, finish, poll, requestBytes, skip, test } from '../http/lib.mjs';
 import { assertUnavailable, Authd, AUTHD, connection, only, pause, PG_RUN, Postgres, start, withAuthd } from './lib.mjs';
 
 const postgres = new Postgres();
@@ -329,7 +329,10 @@ function occurrences(pid, text) {
 	return found;
 }
 
-await test('keys are gone from its memory when others have come', () => withAuthd({}, async (authd) => {
+// What of its memory says nothing of a build with sanitizers, which keep what is freed and mark it.
+const inMemory = (name, body) => (process.env.AUTHD_CFLAGS ? skip(name, 'sanitizers keep what was freed') : test(name, body));
+
+await inMemory('keys are gone from its memory when others have come', () => withAuthd({}, async (authd) => {
 	await authd.up();
 	const rare = postgres.make();
 	for (let i = 0; i < 20; i++) {
@@ -342,7 +345,7 @@ await test('keys are gone from its memory when others have come', () => withAuth
 	assert.equal(occurrences(authd.child.pid, rare.slice(-43)), 0);
 }));
 
-await test('memory stays as it is', () => withAuthd({}, async (authd) => {
+await inMemory('memory stays as it is', () => withAuthd({}, async (authd) => {
 	await authd.up();
 	const flood = (count) => Promise.all(Array.from({ length: 20 }, async (_, i) => {
 		const piece = Buffer.concat(Array.from({ length: 50 }, (__, j) => requestBytes('GET', '/auth', { Authorization: (i + j) % 3 ? secret : 'x' })));
