@@ -1075,12 +1075,31 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		'startup', 'unleash_tokens flush worker', 'walreceiver', 'walsender', 'walsummarizer', 'walwriter')
 $$;
 
+-- Along the index from each project to the next: as many steps as there are projects, not as many as tokens.
+CREATE FUNCTION unleash_tokens.list_lost_projects() RETURNS SETOF text
+LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+	WITH RECURSIVE way (is_short) AS MATERIALIZED (
+		SELECT EXISTS (SELECT FROM pg_index AS i WHERE i.indexrelid = to_regclass('unleash_tokens.api_token_project_project_idx') AND i.indisvalid)
+			AND (SELECT count(*) FROM (SELECT FROM unleash_tokens.project LIMIT 10001) AS r) <= 10000),
+	used (project) AS (
+		(SELECT p.project FROM unleash_tokens.api_token_project AS p WHERE (SELECT is_short FROM way) ORDER BY p.project LIMIT 1)
+		UNION ALL
+		SELECT (SELECT p.project FROM unleash_tokens.api_token_project AS p WHERE p.project > u.project ORDER BY p.project LIMIT 1)
+		FROM used AS u WHERE u.project IS NOT NULL)
+	SELECT u.project FROM used AS u
+	WHERE u.project IS NOT NULL AND NOT EXISTS (SELECT FROM unleash_tokens.project AS r WHERE r.id = u.project)
+	UNION ALL
+	SELECT DISTINCT p.project FROM unleash_tokens.api_token_project AS p
+	WHERE NOT (SELECT is_short FROM way) AND NOT EXISTS (SELECT FROM unleash_tokens.project AS r WHERE r.id = p.project)
+$$;
+
 COMMENT ON FUNCTION unleash_tokens.list_relations() IS 'For doctor(): the tables, views and sequences of the schema.';
 COMMENT ON FUNCTION unleash_tokens.list_rights() IS 'For doctor(): every right on anything in the schema; grantee 0 is PUBLIC.';
 COMMENT ON FUNCTION unleash_tokens.list_carriers() IS 'For doctor(): who can log in and hand a secret to a function, directly or after SET ROLE.';
 COMMENT ON FUNCTION unleash_tokens.list_server_settings() IS 'For doctor(): the settings of the server itself; NULL: cannot be seen from this session.';
 COMMENT ON FUNCTION unleash_tokens.list_settings() IS 'For doctor(): what those roles have after login in this database, of the settings that matter.';
 COMMENT ON FUNCTION unleash_tokens.count_workers() IS 'For doctor(): the background workers that stay.';
+COMMENT ON FUNCTION unleash_tokens.list_lost_projects() IS 'For doctor(): projects of tokens that are not in the registry.';
 
 -- ---- The extension itself ----
 
@@ -1436,22 +1455,29 @@ $$;
 CREATE FUNCTION unleash_tokens.check_scopeless_tokens() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
-		SELECT format('token %s has no project', t.selector) FROM unleash_tokens.api_token AS t
-		WHERE NOT t.all_projects AND NOT EXISTS (
-			SELECT FROM unleash_tokens.api_token_project AS p JOIN unleash_tokens.project AS r ON r.id = p.project
-			WHERE p.selector = t.selector) LIMIT 11),
+		(SELECT format('token %s has no project', t.selector) FROM unleash_tokens.api_token AS t
+		 WHERE NOT t.all_projects AND NOT EXISTS (SELECT FROM unleash_tokens.api_token_project AS p WHERE p.selector = t.selector) LIMIT 11)
+		UNION ALL
+		(SELECT DISTINCT format('token %s has no project', t.selector)
+		 FROM unleash_tokens.list_lost_projects() AS l (project) JOIN unleash_tokens.api_token_project AS p ON p.project = l.project COLLATE "C"
+			JOIN unleash_tokens.api_token AS t ON t.selector = p.selector
+		 WHERE NOT t.all_projects AND NOT EXISTS (
+			SELECT FROM unleash_tokens.api_token_project AS o JOIN unleash_tokens.project AS r ON r.id = o.project
+			WHERE o.selector = t.selector) LIMIT 11)
+		LIMIT 11),
 	'Every token reaches a project.',
 	'Such tokens are refused. Triggers were circumvented; delete these tokens.'
 $$;
 
+-- Two indexes in the order of selectors are merged in less than half of the time that a hash of all tokens takes.
 CREATE FUNCTION unleash_tokens.check_broken_references() RETURNS unleash_tokens.finding
-LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql SET search_path = pg_catalog, pg_temp SET enable_hashjoin = off AS $$
 	SELECT 'error', ARRAY(
 		(SELECT format('token %s is of an environment that is gone', t.selector) FROM unleash_tokens.api_token AS t
-		 WHERE t.environment IS NOT NULL AND NOT EXISTS (SELECT FROM unleash_tokens.environment AS e WHERE e.name = t.environment) LIMIT 11)
+		 WHERE t.environment NOT IN (SELECT e.name FROM unleash_tokens.environment AS e) LIMIT 11)
 		UNION ALL
-		(SELECT format('token %s is of a project that is gone', p.selector) FROM unleash_tokens.api_token_project AS p
-		 WHERE NOT EXISTS (SELECT FROM unleash_tokens.project AS r WHERE r.id = p.project) LIMIT 11)
+		(SELECT format('token %s is of a project that is gone', p.selector)
+		 FROM unleash_tokens.list_lost_projects() AS l (project) JOIN unleash_tokens.api_token_project AS p ON p.project = l.project COLLATE "C" LIMIT 11)
 		UNION ALL
 		(SELECT format('scope of token %s, which is gone', p.selector) FROM unleash_tokens.api_token_project AS p
 		 WHERE NOT EXISTS (SELECT FROM unleash_tokens.api_token AS t WHERE t.selector = p.selector) LIMIT 11)),
@@ -1462,13 +1488,12 @@ $$;
 CREATE FUNCTION unleash_tokens.check_expired_tokens() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
-		SELECT format('%s of %s tokens expired more than 90 days ago', t.long_ago, t.total)
-		WHERE t.long_ago > 1000 AND t.long_ago > t.total / 10),
-	format('%s of %s tokens have expired.', t.expired, t.total),
+		SELECT format('%s of %s tokens expired more than 90 days ago', t.long_ago, a.total)
+		FROM (SELECT count(*) AS long_ago FROM unleash_tokens.api_token WHERE expires_at <= (SELECT clock_timestamp() - interval '90 days')) AS t,
+			LATERAL (SELECT count(*) AS total FROM unleash_tokens.api_token WHERE t.long_ago > 1000) AS a
+		WHERE t.long_ago > 1000 AND t.long_ago > a.total / 10),
+	format('%s tokens have expired.', (SELECT count(*) FROM unleash_tokens.api_token WHERE expires_at <= (SELECT clock_timestamp()))),
 	'Run SELECT unleash_tokens.purge_expired(''90 days'').'
-	FROM (SELECT count(*) AS total, count(*) FILTER (WHERE expires_at <= clock_timestamp()) AS expired,
-			count(*) FILTER (WHERE expires_at <= clock_timestamp() - interval '90 days') AS long_ago
-		FROM unleash_tokens.api_token) AS t
 $$;
 
 CREATE FUNCTION unleash_tokens.check_expiry_notices() RETURNS unleash_tokens.finding
@@ -1477,9 +1502,10 @@ LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 		SELECT format('nobody was told that tokens expire within %s days', w.days)
 		FROM (SELECT d.days, make_interval(hours => 24 * lag(d.days, 1, 0) OVER (ORDER BY d.days)) AS after, make_interval(hours => 24 * d.days) AS before
 			FROM unnest(unleash_tokens.get_notice_days()) AS d (days)) AS w LEFT JOIN unleash_tokens.expiry_notice AS n ON n.days = w.days
-		WHERE EXISTS (SELECT FROM unleash_tokens.api_token AS t
-			WHERE t.expires_at >= greatest(clock_timestamp() + w.after, n.up_to) AND t.expires_at < clock_timestamp() + w.before - interval '3 hours'
-				AND (n.days IS NOT NULL OR t.created_at < clock_timestamp() - interval '3 hours'))
+		WHERE (SELECT t.expires_at FROM unleash_tokens.api_token AS t
+			WHERE t.expires_at >= (SELECT greatest(clock_timestamp() + w.after, n.up_to)) AND t.expires_at < (SELECT clock_timestamp() + w.before - interval '3 hours')
+				AND (n.days IS NOT NULL OR t.created_at < (SELECT clock_timestamp() - interval '3 hours'))
+			ORDER BY t.expires_at LIMIT 1) IS NOT NULL
 			AND NOT pg_is_in_recovery() AND EXISTS (SELECT FROM pg_settings AS s WHERE s.name = 'unleash_tokens.usage_slots')
 			AND NOT EXISTS (SELECT FROM pg_subscription_rel AS r WHERE r.srrelid = 'unleash_tokens.api_token_event'::regclass)
 		ORDER BY w.days),
@@ -1548,7 +1574,7 @@ CREATE FUNCTION unleash_tokens.check_clock() RETURNS unleash_tokens.finding
 LANGUAGE sql SET search_path = pg_catalog, pg_temp AS $$
 	SELECT 'warning', ARRAY(
 		SELECT format('%s tokens were made later than now', count(*)) FROM unleash_tokens.api_token
-		WHERE created_at > clock_timestamp() + interval '10 seconds' HAVING count(*) > 0
+		WHERE created_at > (SELECT clock_timestamp() + interval '10 seconds') HAVING count(*) > 0
 		UNION ALL
 		SELECT 'the last event happened later than now'
 		WHERE (SELECT e.at FROM unleash_tokens.api_token_event AS e ORDER BY e.id DESC LIMIT 1) > clock_timestamp() + interval '10 seconds'),
@@ -1627,9 +1653,10 @@ COMMENT ON FUNCTION unleash_tokens.check_standby_lag() IS 'Check of doctor(), wa
 
 -- ---- The list of the checks ----
 
+-- none of these statements runs long enough to be worth compiling
 CREATE FUNCTION unleash_tokens.doctor(
 	OUT check_name text, OUT status text, OUT detail text, OUT hint text) RETURNS SETOF record
-LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql VOLATILE PARALLEL UNSAFE SECURITY DEFINER SET search_path = pg_catalog, pg_temp SET jit = off AS $$
 	SELECT c.check_name,
 		CASE WHEN (c.found).problems IS NULL THEN 'unknown' WHEN (c.found).problems = '{}' THEN 'ok' ELSE (c.found).severity END,
 		CASE WHEN (c.found).problems IS NULL THEN 'The owner of this function may not see it.'

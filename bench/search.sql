@@ -38,3 +38,18 @@ SELECT a.ms, a.count, s.search FROM unnest(ARRAY['', '?limit=200', '?sort=create
 	'?type=admin', '?type=client', '?type=admin&name=service', '?project=project%201', '?project=none', '?state=valid', '?state=expired', '?state=expiring', '?state=pending', '?state=grace', '?state=unused',
 	'?state=unused&days=3000', '?environment=production', '?project=project%201&type=admin', '?type=admin&sort=-created', '?sort=name&project=project%207']) AS s (search), LATERAL pg_temp.ask(:'key', s.search) AS a;
 SELECT a.ms, a.count, s.search || ' of two projects' FROM unnest(ARRAY['', '?sort=created', '?project=project%202', '?type=client']) AS s (search), LATERAL pg_temp.ask(:'bound', s.search) AS a;
+
+-- each check of doctor() that takes long enough to be measured, and all of them
+CREATE FUNCTION pg_temp.run(statement text, OUT ms numeric, OUT count integer) LANGUAGE plpgsql SET jit = off AS $$
+DECLARE
+	begun bigint := pg_temp.processor();
+BEGIN
+	count := 5;
+	FOR i IN 1..count LOOP
+		EXECUTE statement;
+	END LOOP;
+	ms := round((pg_temp.processor() - begun) / 1e6 / count, 1);
+END $$;
+SELECT a.ms, a.count, p.proname FROM pg_proc AS p, LATERAL pg_temp.run(format('SELECT unleash_tokens.%I()', p.proname)) AS a
+WHERE p.pronamespace = 'unleash_tokens'::regnamespace AND p.prorettype = 'unleash_tokens.finding'::regtype AND p.pronargs = 0 AND a.ms >= 2 ORDER BY a.ms DESC;
+SELECT a.ms, a.count, 'doctor' FROM pg_temp.run('SELECT * FROM unleash_tokens.doctor()') AS a;

@@ -299,6 +299,19 @@ breaks($node, 'ALTER ROLE unleash_tokens_authenticator SET synchronous_commit = 
 my $replica = 'SET LOCAL session_replication_role = replica';
 breaks($node, "$replica; DELETE FROM unleash_tokens.api_token_project WHERE project = 'a'", 'scopeless_tokens warning', qr/token utok\w{18} has no project/, 'a token without a project');
 breaks($node, "$replica; DELETE FROM unleash_tokens.project WHERE id = 'b'", 'broken_references error', qr/token utok\w{18} is of a project that is gone/, 'a project is gone');
+breaks($node, "$replica; DELETE FROM unleash_tokens.project", "scopeless_tokens warning\nbroken_references error", qr/(token utok\w{18} has no project(; |\.)){2}.*(token utok\w{18} is of a project that is gone(; |\.)){3}/s,
+	'all projects are gone');
+# whatever stands before, between or behind the others in their order, and also without the index that leads from one to the next
+foreach my $index ('', 'DROP INDEX unleash_tokens.api_token_project_project_idx; ')
+{
+	foreach my $id ('!', 'aa', '~')
+	{
+		breaks($node, "$replica; $index INSERT INTO unleash_tokens.api_token_project SELECT selector, '$id', 3 FROM unleash_tokens.api_tokens WHERE token_name = 'two'",
+			($index eq '' ? '' : "indexes error\n") . 'broken_references error', qr/token utok\w{18} is of a project that is gone\./, "project $id is gone" . ($index eq '' ? '' : ', and an index'));
+	}
+}
+breaks($node, "$replica; INSERT INTO unleash_tokens.project (id) SELECT 'many' || i FROM generate_series(1, 10001) AS i; DELETE FROM unleash_tokens.project WHERE id = 'b'",
+	'broken_references error', qr/token utok\w{18} is of a project that is gone\./, 'one of very many projects is gone');
 breaks($node, "$replica; DELETE FROM unleash_tokens.environment WHERE name = 'development'", 'broken_references error', qr/(token utok\w{18} is of an environment that is gone; ){9}.*; and more\./,
 	'an environment is gone; ten tokens are named');
 breaks($node, "$replica; DELETE FROM unleash_tokens.api_token WHERE token_name = 'two'", 'broken_references error', qr/scope of token utok\w{18}, which is gone/, 'a token is gone');
@@ -319,6 +332,20 @@ $node->safe_psql('postgres', q{ALTER SYSTEM SET unleash_tokens.expiry_notice = '
 $node->reload;
 ok($node->poll_query_until('postgres', 'SELECT count(*) = 2 FROM unleash_tokens.expiry_notice'), 'who is told of tokens that expire was looked at');
 complains($node, '', '... which is fine');
+
+# With many tokens: what can be found along an index is not looked for in the whole table
+my $many = q{SET LOCAL session_replication_role = replica;
+	INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, all_projects, created_at, expires_at)
+	SELECT lpad(i::text, 22, '0'), sha256(i::text::bytea), 'many', 'client', 'development', false, '2001-01-01', CASE WHEN i % 1000 = 0 THEN now() - interval '1 day' END FROM generate_series(1, 20000) AS i;
+	INSERT INTO unleash_tokens.api_token_project SELECT lpad(i::text, 22, '0'), CASE WHEN i % 2 = 0 THEN 'a' ELSE 'b' END, 1 FROM generate_series(1, 20000) AS i;
+	ANALYZE unleash_tokens.api_token; ANALYZE unleash_tokens.api_token_project};
+my $read = q{SELECT sum(seq_tup_read) + sum(idx_tup_fetch) AS rows FROM pg_stat_xact_user_tables WHERE schemaname = 'unleash_tokens' AND relname ~ '^api_token'};
+foreach ('check_expired_tokens', 'check_expiry_notices', 'list_lost_projects')
+{
+	my @rows = split /\n/, $node->safe_psql('postgres', "BEGIN; $many; $read; DO 'BEGIN PERFORM unleash_tokens.$_(); END'; $read; ROLLBACK");
+	cmp_ok($rows[1] - $rows[0], '<', 1000, "$_ reads " . ($rows[1] - $rows[0]) . ' of 20,000 tokens');
+}
+
 my $soon = q{INSERT INTO unleash_tokens.api_token (selector, verifier, token_name, type, environment, all_projects, created_at, expires_at)
 	VALUES (repeat('s', 22), sha256('soon'), 'soon', 'client', 'development', true, now() - interval '%s', now() + interval '%s')};
 breaks($node, 'UPDATE unleash_tokens.expiry_notice SET up_to = up_to - interval \'5 hours\'; ' . sprintf($soon, '1 minute', '29 days 20 hours'), 'expiry_notices warning',
