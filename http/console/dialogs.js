@@ -82,15 +82,19 @@ function showSecret(title, token, explanation, done) {
 				said.textContent = 'Copied. Put it where it is needed, then empty the clipboard.';
 			},
 		}, 'Copy the secret');
-		dialog.addEventListener('close', () => {
+		const forget = () => {
 			box.value = '';
 			token.secret = null;
+		};
+		dialog.addEventListener('close', () => {
+			forget();
 			done();
 		});
 		body.append(
 			h('p', 'The secret of ', nameOf(token.tokenName), '. ', h('strong', 'It is shown this once: nobody can look it up later, the server does not have it.')),
 			field('Secret', box), h('p', explanation),
-			h('div.actions', said, copy, h('button', { type: 'button', onclick: () => dialog.close() }, 'I have stored it')));
+			h('div.actions', said, copy, // at once: the event of closing comes a moment later
+				h('button', { type: 'button', onclick: () => { forget(); dialog.close(); } }, 'I have stored it')));
 	}, { closable: false });
 }
 

@@ -49,6 +49,13 @@ async function search(page, text) {
 	await settled(page);
 }
 
+// The dialog of a secret is closed, and what it does then is begun.
+async function stored(page) {
+	await button(page, 'I have stored it').click();
+	await page.getByRole('dialog').waitFor({ state: 'detached' });
+	await settled(page);
+}
+
 // What stands in the page or in the dialog before it, not what is only read out.
 const told = (page, text) => page.locator('main, dialog').getByText(text).first();
 
@@ -212,8 +219,7 @@ await task('a token is made with the keyboard alone, and its secret is shown onc
 	await button(page, 'Copy the secret').click();
 	await told(page, 'Copied.').waitFor();
 	assert.equal(await page.evaluate(() => navigator.clipboard.readText()), secret);
-	await button(page, 'I have stored it').click();
-	await settled(page);
+	await stored(page);
 	assert.equal((await names(page))[0], `${run} keyboard`);
 	await assertNowhere(page, secret, 'the secret');
 	const [days] = (await sql(`SELECT round(extract(epoch FROM expires_at - now()) / 86400) FROM unleash_tokens.api_token WHERE token_name = '${run} keyboard'`)).split('\n');
@@ -327,8 +333,7 @@ await task('a token is rotated, its new secret shown once, and the rotation canc
 		await button(page, 'Rotate').click();
 		await named(page, 'heading', 'The new secret').waitFor();
 		const shown = await page.getByLabel('Secret', { exact: true }).inputValue();
-		await button(page, 'I have stored it').click();
-		await settled(page);
+		await stored(page);
 		await assertNowhere(page, shown, 'the new secret');
 		return shown;
 	};
