@@ -31,9 +31,6 @@
 
 #define METRICS "/metrics"
 
-/* What a connection holds of a request's head. */
-#define HEAD_LIMIT (32 * 1024)
-
 static struct MHD_Daemon *server;
 static const AdSettings *settings;
 static bool closing;			/* connections end with their answer */
@@ -231,10 +228,15 @@ send_metrics(struct MHD_Connection *connection)
 
 /* With the head alone; MHD_NO closes the connection. */
 static enum MHD_Result
-on_head(AdRequest *request, struct MHD_Connection *connection, const char *method)
+on_head(AdRequest *request, struct MHD_Connection *connection, const char *method, const char *version)
 {
 	if (!ad_request_read(request, connection, method, settings->address_header))
 		return MHD_NO;
+	if (!ad_request_is_framed(connection, version))
+	{
+		ad_refusal_set(&request->reply, 400, 0);
+		return send_reply(request, connection);
+	}
 	if (!ad_text_is_target(request->fields[AD_TARGET].data, request->fields[AD_TARGET].len))
 		ad_refusal_set(&request->reply, 400, 0);
 	else if (ad_request_is_too_large(request, connection))
@@ -266,7 +268,7 @@ on_request(void *context, struct MHD_Connection *connection, const char *url, co
 	if (request == NULL)
 		return MHD_NO;			/* there was no memory for it */
 	if (!request->started)
-		return on_head(request, connection, method);
+		return on_head(request, connection, method, version);
 	if (*piece_len > 0)
 	{
 		size_t		len = *piece_len;
@@ -296,7 +298,7 @@ ad_http_start(int socket, const AdSettings *wanted)
 							  MHD_OPTION_NOTIFY_COMPLETED, end_request, NULL,
 							  MHD_OPTION_CONNECTION_LIMIT, (unsigned) settings->clients,
 							  MHD_OPTION_CONNECTION_TIMEOUT, (unsigned) settings->idle,
-							  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) HEAD_LIMIT,
+							  MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t) AD_HEAD_LIMIT,
 							  MHD_OPTION_STRICT_FOR_CLIENT, 1,
 							  MHD_OPTION_END);
 	return server != NULL;

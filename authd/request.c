@@ -71,6 +71,8 @@ ad_request_make(const char *target)
 {
 	AdRequest  *request = calloc(1, sizeof(AdRequest));
 
+	target = ad_text_origin(target);
+
 	if (request != NULL && !copy_text(&request->fields[AD_TARGET], target, strlen(target)))
 	{
 		free(request);
@@ -211,6 +213,62 @@ ad_request_read(AdRequest *request, struct MHD_Connection *connection, const cha
 		read_header(connection, MHD_HTTP_HEADER_CONTENT_TYPE, "invalid", &request->fields[AD_TYPE]) &&
 		read_header(connection, MHD_HTTP_HEADER_CONTENT_ENCODING, "invalid", &request->fields[AD_ENCODING]) &&
 		read_address(connection, address_header, &request->fields[AD_ADDRESS]);
+}
+
+/* What counts of a head, when it says whether and where its body ends. */
+typedef struct Frame
+{
+	int			hosts;
+	int			lengths;
+	int			encodings;
+	bool		is_chunked;
+	bool		is_wrong;
+	size_t		cookies;		/* bytes; the library keeps a copy */
+} Frame;
+
+static enum MHD_Result
+take_frame(void *context, enum MHD_ValueKind kind, const char *name, size_t name_len, const char *value, size_t len)
+{
+	Frame	   *frame = context;
+
+	/* one before its colon: whoever passed it on may have read another name */
+	if (name_len == 0 || strchr(" \t", name[name_len - 1]) != NULL)
+		frame->is_wrong = true;
+	else if (strcasecmp(name, MHD_HTTP_HEADER_HOST) == 0)
+	{
+		frame->hosts++;
+		frame->is_wrong |= len == 0;
+	}
+	else if (strcasecmp(name, MHD_HTTP_HEADER_CONTENT_LENGTH) == 0)
+		frame->lengths++;
+	else if (strcasecmp(name, MHD_HTTP_HEADER_TRANSFER_ENCODING) == 0)
+	{
+		frame->encodings++;
+		frame->is_chunked = value != NULL && strcasecmp(value, "chunked") == 0;
+	}
+	else if (strcasecmp(name, MHD_HTTP_HEADER_COOKIE) == 0)
+		frame->cookies += len;
+	return MHD_YES;
+}
+
+/*
+ * The library takes what it understands of a head.  A gateway that understands
+ * more or less of it would see other requests in the same bytes.
+ */
+bool
+ad_request_is_framed(struct MHD_Connection *connection, const char *version)
+{
+	bool		is_old = strcmp(version, MHD_HTTP_VERSION_1_0) == 0;
+	Frame		frame = {0};
+	int			parts = MHD_get_connection_values(connection, MHD_HEADER_KIND | MHD_COOKIE_KIND | MHD_GET_ARGUMENT_KIND, NULL, NULL);
+	size_t		size = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_REQUEST_HEADER_SIZE)->header_size;
+
+	(void) MHD_get_connection_values_n(connection, MHD_HEADER_KIND, take_frame, &frame);
+	if (frame.is_wrong || frame.hosts > 1 || frame.lengths > 1)
+		return false;
+	if (frame.encodings > 0 && (is_old || !frame.is_chunked || frame.encodings + frame.lengths > 1))
+		return false;
+	return size + frame.cookies + parts * AD_PART_ROOM <= AD_HEAD_LIMIT - AD_ANSWER_ROOM;
 }
 
 /* Does the head already say that the body is too large? */

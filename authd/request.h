@@ -16,6 +16,11 @@
 
 #include "authd.h"
 
+/* Bytes that a connection holds: a head, what the library keeps of each header, cookie and parameter, and the head of an answer. */
+#define AD_HEAD_LIMIT (32 * 1024)
+#define AD_PART_ROOM 64
+#define AD_ANSWER_ROOM (4 * 1024)
+
 /* One with that target, as it was sent; NULL without memory. */
 extern AdRequest *ad_request_make(const char *target);
 
@@ -29,6 +34,12 @@ extern void ad_request_free(AdRequest *request);
  */
 extern bool ad_request_read(AdRequest *request, struct MHD_Connection *connection, const char *method,
 							const char *address_header);
+
+/*
+ * Can its head mean one thing only, and is there room for an answer behind it?
+ * Asked of what the library has taken already, of that version of HTTP.
+ */
+extern bool ad_request_is_framed(struct MHD_Connection *connection, const char *version);
 
 /* Does its head already say that the body is too large? */
 extern bool ad_request_is_too_large(const AdRequest *request, struct MHD_Connection *connection);

@@ -80,6 +80,21 @@ ad_text_is_target(const char *text, size_t len)
 	return len > 0 && is_clean(text, len, false);
 }
 
+/* RFC 9112, section 3.2.2: a server takes it, whoever is named there. */
+const char *
+ad_text_origin(const char *target)
+{
+	size_t		scheme = strspn(target, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ");
+	const char *host;
+	const char *path;
+
+	if (scheme == 0 || strncmp(target + scheme, "://", strlen("://")) != 0)
+		return target;
+	host = target + scheme + strlen("://");
+	path = host + strcspn(host, "/?#@");
+	return path > host && *path == '/' ? path : target;
+}
+
 /* The word, and then a blank or the end? */
 static bool
 begins_with_bearer(const char *text, size_t len)

@@ -20,6 +20,9 @@ extern bool ad_text_is_clean(const char *text, size_t len);
 /* The same for the target of a request, which has no blanks either. */
 extern bool ad_text_is_target(const char *text, size_t len);
 
+/* Where the path begins in a target of absolute form, as in http://localhost/auth; else all of it. */
+extern const char *ad_text_origin(const char *target);
+
 /*
  * The key in the header Authorization: what stands behind "Bearer", else all of
  * it; "-", which no token has, for what cannot be a key.  It may point into

@@ -1,6 +1,7 @@
 // The lanes of /auth and /edge/validate beside each other: nginx with PostgREST (BASE_URL), nginx with authd (LANE_URL), and authd
 // itself (AUTHD_SOCKET).  What they answer is compared byte for byte, but for the date and the id of a refusal.
 
+import net from 'node:net';
 import {
 	assert, assertStatus, chunked, create, env, finish, jsonKeyed, keyed, minimal, requestBytes, exchange, run, send, sql, test, TOKENS, useEnv,
 } from '../http/lib.mjs';
@@ -13,11 +14,12 @@ async function make(more) {
 	assertStatus(answer, 201);
 	return answer.json.secret;
 }
-await sql(`INSERT INTO unleash_tokens.project (id) VALUES ('lane'), ('läne,%') ON CONFLICT DO NOTHING`);
+await sql(`INSERT INTO unleash_tokens.project (id) SELECT unnest(ARRAY['lane', 'läne,%']) UNION ALL SELECT 'lane-' || repeat('x', 30) || i FROM generate_series(0, 39) AS i ON CONFLICT DO NOTHING`);
 const client = await make({ projects: ['lane', 'läne,%'], environment: 'development', tokenName: `${run} läne` });
 const backend = await make({ type: 'backend', projects: ['lane'], environment: 'production', expiresAt: '2099-01-01T00:00:00Z' });
 const bound = await make({ projects: ['lane'], environment: 'development', allowedIps: ['192.0.2.1'] });
 const here = await make({ projects: ['lane'], environment: 'development', allowedIps: ['127.0.0.0/8'] });
+const long = await make({ projects: Array.from({ length: 40 }, (_, i) => `lane-${'x'.repeat(30)}${i}`), environment: 'development', tokenName: 'ä'.repeat(100), rateLimit: { limit: 1000000, period: 60 } });
 const expired = await make({ projects: ['lane'], environment: 'development', expiresAt: '2020-01-01T00:00:00Z' });
 
 const ID = /"id":"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"/;
@@ -206,6 +208,73 @@ await test('requests in one connection, one behind the other, and many connectio
 		const all = await Promise.all(Array.from({ length: 200 }, (_, i) => exchange(i % 2 ? other : one, ['GET'], at)));
 		assert.deepEqual(all.map(([answer]) => answer.status), Array.from({ length: 200 }, (_, i) => i % 2 ? 401 : 204));
 	}
+});
+
+// What a gateway may send, and what could be read as more or fewer requests than it meant: as the nginx of http/ takes it.
+const raw = (method, lines, { target = '/auth?type=client', version = '1.1', key = client, body = '' } = {}) =>
+	Buffer.from([`${method} ${target} HTTP/${version}`, ...lines, `Authorization: ${key}`, '', body].join('\r\n'));
+const shown = (bytes) => bytes.toString().replaceAll(client, '*').slice(0, 200);
+async function alike(bytes, says, method = 'GET') {
+	const what = shown(bytes);
+	assert.equal((await exchange(bytes, [method]))[0].status, says, what);
+	assert.equal((await exchange(bytes, [method], direct, 5000))[0].status, says, `asked directly: ${what}`);
+}
+// All that comes until the connection is closed: the library says some of its own refusals in a form that is none.
+const toTheEnd = (bytes, at) => new Promise((resolve, reject) => {
+	const socket = net.connect(typeof at === 'string' && at.startsWith('/') ? at : { host: new URL(at).hostname, port: new URL(at).port });
+	let text = '';
+	socket.setTimeout(5000, () => socket.destroy() && reject(new Error(`it stays open: ${shown(bytes)}`)));
+	socket.on('data', (data) => (text += data)).on('error', () => {}).on('close', () => resolve(text)).write(bytes);
+});
+async function refused(bytes) {
+	for (const at of [env.BASE_URL, direct]) {
+		const text = await toTheEnd(Buffer.concat([bytes, raw('GET', ['Host: x'])]), at);
+		assert.match(text, /^HTTP\/1\.1 400 /, shown(bytes));
+		assert.doesNotMatch(text, /^HTTP\/1\.1 (?!400)/m, 'a second request is answered');
+	}
+}
+
+await test('asked directly: Host, Connection, Expect and the absolute form', async () => {
+	for (const lines of [['Host: x'], ['Host: x', 'Connection: close'], ['Host: x', 'Connection: TE, Close'], ['Host: x', 'Connection: Upgrade', 'Upgrade: websocket'], ['Host: x', 'Connection: Upgrade, HTTP2-Settings', 'Upgrade: h2c', 'HTTP2-Settings: AAMAAABk'],
+		['Host: x', 'Expect: 100-continue'], ['Host: x', 'Expect: something'], ['Host: x', 'Range: bytes=0-1', 'If-None-Match: *', 'Prefer: x', 'Accept: text/html', 'Cookie: a; =; b=c', 'Cookie: d']]) {
+		await alike(raw('GET', lines), 204);
+		await alike(raw('HEAD', lines), 204, 'HEAD');
+		await alike(raw('POST', [...lines, 'Content-Length: 5'], { body: 'hello' }), 204, 'POST');
+		await alike(raw('GET', lines, { key: 'x' }), 401);
+	}
+	for (const lines of [[], ['Connection: keep-alive'], ['Host: x']]) await alike(raw('GET', lines, { version: '1.0' }), 204);
+	for (const lines of [[], ['Host:'], ['Host: x', 'Host: x'], ['Host: x', 'Host: y']]) await refused(raw('GET', lines));
+	for (const [target, says] of [['http://localhost/auth', 204], ['HTTPS://localhost:8443/auth?type=client', 204], ['http://[::1]:80/auth?type=admin', 403], ['http://localhost/auth?path=http://x/y', 204]])
+		for (const method of ['GET', 'HEAD', 'POST']) await alike(raw(method, ['Host: localhost', 'Content-Length: 0'], { target }), says, method);
+	for (const target of ['http://localhost', 'http://localhost?type=client', 'http://localhost/', 'http:/auth', 'http:///auth'])
+		assert.ok((await exchange(raw('GET', ['Host: x'], { target }), ['GET'], direct))[0].status >= 400, target);
+});
+
+await test('asked directly: what could be two requests is refused, and ends the connection', async () => {
+	const chunks = '0\r\n\r\n';
+	for (const [lines, body, more] of [
+		[['Content-Length: 5', 'Transfer-Encoding: chunked'], chunks], [['Transfer-Encoding: chunked', 'Content-Length: 5'], chunks], [['Transfer-Encoding: gzip, chunked'], chunks], [['Transfer-Encoding: identity'], ''], [['Transfer-Encoding: chunked', 'Transfer-Encoding: chunked'], chunks],
+		[['Transfer-Encoding: chunked'], chunks, { version: '1.0' }], [['Content-Length: 5', 'Content-Length: 6'], 'hello'], [['Content-Length: 5', 'Content-Length: 5'], 'hello'], [['Content-Length : 5'], 'hello'], [['X-Anything : 1'], ''], [['Content-Length: -5'], 'hello'], [['Content-Length: 5x'], 'hello'],
+	]) {
+		await refused(raw('POST', ['Host: x', ...lines], { body, ...more }));
+	}
+	await alike(raw('POST', ['Host: x', 'Transfer-Encoding: CHUNKED'], { body: chunks }), 204, 'POST');
+});
+
+await test('asked directly: a head of 24 KB is answered, and a larger one refused', async () => {
+	const seen = new Set();
+	const ask = async (size, ...headers) => {
+		// so near to its own limit that no answer fits behind the head, the library closes the connection
+		const [{ status } = { status: 'closed' }] = await exchange(raw('GET', ['Host: x', ...headers], { key: long }), ['GET'], direct, 5000).catch((error) => assert.match(error.message, /closed early; received ""/) ?? []);
+		if (size <= 24000) assert.equal(status, 204, `${size} bytes`);
+		if (size >= 29000) assert.notEqual(status, 204, `${size} bytes`);
+		if (size <= 31000) assert.notEqual(status, 'closed', `${size} bytes`);
+		seen.add(status);
+	};
+	for (let size = 20000; size < 36000; size += 97) await ask(size, `X-One: ${'x'.repeat(size - 200)}`);
+	for (let count = 10; count < 600; count += 7) await ask(count * 75, ...Array.from({ length: count }, (_, i) => `X-${i}: y`));
+	for (const status of [204, 400, 431]) assert.ok(seen.has(status), status);
+	assert.ok([...seen].every((status) => [204, 400, 431, 'closed'].includes(status)), [...seen]);
 });
 
 await test('/metrics counts', async () => {

@@ -3,7 +3,7 @@
 // authority does?
 
 import { execFileSync, spawn } from 'node:child_process';
-import { mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
@@ -14,7 +14,11 @@ import { assert, assertCreated, assertStatus, create, env, finish, minimal, poll
 useEnv();
 process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';
 const dir = mkdtempSync(path.join(os.tmpdir(), 'unleash_gateways.'));
-const recipes = Object.fromEntries([...readFileSync(path.join(root, 'doc/gateways.md'), 'utf8').matchAll(/^```(nginx|caddy|lua|haproxy|haproxy-servers)\n(.*?)^```/gms)].map(([, name, text]) => [name, text]));
+chmodSync(dir, 0o755); // nginx asks at a socket in it as another user
+const doc = readFileSync(path.join(root, 'doc/gateways.md'), 'utf8');
+const recipes = Object.fromEntries([...doc.matchAll(/^```(nginx|caddy|lua|haproxy|haproxy-servers|authd)\n(.*?)^```/gms)].map(([, name, text]) => [name, text]));
+// the line of each recipe that is another where authd is asked
+const lines = Object.fromEntries([...doc.matchAll(/^\| (nginx|caddy|haproxy) \| `(.*)` \| `(.*)` \|$/gim)].map(([, name, from, to]) => [name.toLowerCase(), { from, to }]));
 
 const listen = (server, port = 0) => new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server.address().port)));
 const freePort = async () => {
@@ -46,10 +50,11 @@ const servicePort = await listen(service);
 
 // ---- The way to the authority, which can be cut -----------------------------------------------------------------------
 
-const authority = new URL(env.BASE_URL);
-let mode = 'pass', asked = [], stream;
+const nginx = { host: new URL(env.BASE_URL).hostname, port: new URL(env.BASE_URL).port };
+let authority = nginx, behind = [nginx, nginx]; // or authd; what is behind each way
+let mode = 'pass', asked = [];
 const sockets = new Set();
-function takeConnection(socket) {
+function takeConnection(socket, number) {
 	sockets.add(socket);
 	socket.on('close', () => sockets.delete(socket)).on('error', () => {});
 	if (mode === 'close') return socket.destroy();
@@ -64,7 +69,7 @@ function takeConnection(socket) {
 		}
 	});
 	if (mode !== 'pass') return;
-	const there = net.connect(authority.port, authority.hostname);
+	const there = net.connect(behind[number]);
 	there.on('error', () => socket.destroy()).on('close', () => socket.destroy());
 	socket.on('close', () => there.destroy());
 	socket.pipe(there).pipe(socket);
@@ -72,29 +77,41 @@ function takeConnection(socket) {
 async function wayIs(next) {
 	mode = next;
 	for (const socket of sockets) socket.destroy();
-	if (mode === 'refuse') return new Promise((resolve) => stream.close(resolve));
-	if (!stream.listening) await listen(stream, wayPort);
+	if (mode === 'refuse') await Promise.all(ways.map((way) => new Promise((resolve) => way.close(resolve))));
+	else if (!ways[0].listening) await openWays();
 }
-stream = net.createServer(takeConnection);
-const wayPort = await listen(stream);
+const ways = [0, 1].map((number) => net.createServer((socket) => takeConnection(socket, number))), wayPath = path.join(dir, 'way.sock');
+let wayPort = 0;
+async function openWays() {
+	wayPort = await listen(ways[0], wayPort);
+	await new Promise((resolve) => ways[1].listen({ path: wayPath, writableAll: true }, resolve));
+}
+await openWays();
 
 // ---- The gateways -----------------------------------------------------------------------------------------------------
 
-const placed = (text, port) => text.replaceAll('127.0.0.1:8080', `127.0.0.1:${wayPort}`).replaceAll('127.0.0.1:9000', `127.0.0.1:${servicePort}`)
+// The recipe, with another line where authd is asked, and with places that are free here.
+function recipe(name, direct) {
+	if (!direct) return recipes[name];
+	const { from, to } = lines[name];
+	assert.equal(recipes[name].split(from).length, 2, from);
+	return recipes[name].replace(from, to);
+}
+const placed = (text, port) => text.replace(/127\.0\.0\.1:808[02]/g, `127.0.0.1:${wayPort}`).replaceAll('/run/unleash_tokens-authd/authd.sock', wayPath).replaceAll('127.0.0.1:9000', `127.0.0.1:${servicePort}`)
 	.replace('listen 80;', `listen 127.0.0.1:${port};`).replace(/^:80 \{/m, `http://:${port} {\n\tbind 127.0.0.1`).replace('bind :80', `bind 127.0.0.1:${port}`)
 	.replace('/etc/haproxy', dir).replaceAll('abns@token_authority', `abns@unleash_${port}`);
 const write = (name, text) => writeFileSync(path.join(dir, name), text) ?? path.join(dir, name);
 const commands = {
-	nginx(port) {
-		mkdirSync(path.join(dir, 'tmp'));
-		const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((one) => `${one}_temp_path tmp/${one};`).join(' ');
-		const file = write('nginx.conf', `pid nginx.pid; error_log stderr; events {} http { access_log off; ${temporary}\n${placed(recipes.nginx, port)} }`);
+	nginx(port, direct) {
+		mkdirSync(path.join(dir, `tmp${port}`));
+		const temporary = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((one) => `${one}_temp_path tmp${port}/${one};`).join(' ');
+		const file = write(`nginx${port}.conf`, `pid nginx${port}.pid; error_log stderr; events {} http { access_log off; ${temporary}\n${placed(recipe('nginx', direct), port)} }`);
 		return ['nginx', '-e', 'stderr', '-p', dir, '-c', file, '-g', 'daemon off;'];
 	},
-	caddy: (port) => ['caddy', 'run', '--adapter', 'caddyfile', '--config', write('Caddyfile', `{\n\tadmin off\n\tauto_https off\n}\n${placed(recipes.caddy, port)}`)],
-	haproxy(port) {
+	caddy: (port, direct) => ['caddy', 'run', '--adapter', 'caddyfile', '--config', write(`Caddyfile${port}`, `{\n\tadmin off\n\tauto_https off\n}\n${placed(recipe('caddy', direct), port)}`)],
+	haproxy(port, direct) {
 		write('token.lua', placed(recipes.lua, port));
-		return ['haproxy', '-db', '-f', write('haproxy.cfg', placed(recipes.haproxy, port))];
+		return ['haproxy', '-db', '-f', write(`haproxy${port}.cfg`, placed(recipe('haproxy', direct), port))];
 	},
 };
 // one that can make tokens, and one that is not there
@@ -102,17 +119,34 @@ const beforeServers = (port) => ['haproxy', '-db', '-f', write('servers.cfg', `d
 	recipes['haproxy-servers'].replace('bind :8081', `bind 127.0.0.1:${port}`).replace('10.0.0.1:8080', `127.0.0.1:${wayPort}`).replace('10.0.0.2:8080', '127.0.0.1:1')}`)];
 
 const running = [];
-async function startGateway(name, composed = commands[name]) {
-	const port = await freePort(), command = composed(port), log = { text: '' };
-	const child = spawn(command[0], command.slice(1), { env: { ...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir }, stdio: ['ignore', 'pipe', 'pipe'] });
-	for (const out of [child.stdout, child.stderr]) out.on('data', (data) => (log.text += data));
-	const gateway = { name, child, at: `http://127.0.0.1:${port}`, log };
-	running.push(gateway);
+async function startProgram(name, command, at, more = {}) {
+	const child = spawn(command[0], command.slice(1), { env: { ...process.env, HOME: dir, XDG_CONFIG_HOME: dir, XDG_DATA_HOME: dir }, stdio: ['ignore', 'pipe', 'pipe'], ...more });
+	let log = '';
+	for (const out of [child.stdout, child.stderr]) out.on('data', (data) => (log += data));
+	running.push(child);
 	await poll(`${name} listens`, 20000, () => {
-		if (child.exitCode !== null) throw Object.assign(new Error(`${name} ended: ${log.text}`), { final: true });
-		return send('GET', '/', {}, undefined, gateway.at).then(() => true, () => false);
+		if (child.exitCode !== null) throw Object.assign(new Error(`${name} ended: ${log}`), { final: true });
+		return send('GET', '/', {}, undefined, at).then(() => true, () => false);
 	});
-	return gateway;
+}
+async function startGateway(program, direct = false, composed = commands[program]) {
+	const port = await freePort(), at = `http://127.0.0.1:${port}`;
+	await startProgram(program, composed(port, direct), at);
+	return { program, name: direct ? `${program} and authd` : program, at };
+}
+// With the settings that the recipes have for it, and its database: at a port, and at a socket.
+async function startAuthd() {
+	const place = path.join(dir, 'authd'), socket = path.join(place, 'authd.sock'), port = await freePort();
+	mkdirSync(place);
+	const as = process.getuid() === 0 ? { uid: Number(process.env.SERVER_UID), gid: Number(process.env.SERVER_GID) } : {};
+	if (as.uid !== undefined) chownSync(place, as.uid, as.gid);
+	const database = `database = host=${env.PGHOST} port=${env.PGPORT} dbname=${env.PGDATABASE} user=unleash_tokens_auth\n`;
+	const settings = recipes.authd.replace('/run/unleash_tokens-authd/authd.sock', socket) + database;
+	assert.ok(settings.includes(`unix:${socket}`) && doc.includes('`listen = 127.0.0.1:8082`'));
+	await startProgram('authd', [process.env.AUTHD, '--config', write('authd.conf', settings)], socket, as);
+	const other = write('authd-port.conf', settings.replace(`unix:${socket}`, `127.0.0.1:${port}`));
+	await startProgram('authd', [process.env.AUTHD, '--config', other], `http://127.0.0.1:${port}`, as);
+	return [{ host: '127.0.0.1', port }, { path: socket }];
 }
 const installed = (name) => {
 	try {
@@ -146,7 +180,7 @@ async function assertLater(at, status, seconds) {
 	return answer;
 }
 
-async function check({ name, at }) {
+async function check({ program, name, at }) {
 	await test(`${name}: who may passes, with Bearer and without`, async () => {
 		for (const sent of [good, `Bearer ${good}`]) {
 			const answer = await send('GET', '/orders/1?x=1', key(sent), undefined, at);
@@ -182,7 +216,7 @@ async function check({ name, at }) {
 		for (const [one, value] of Object.entries(answer.json.headers)) {
 			assert.doesNotMatch(one, /_/);
 			// a name the authority does not set: dropped, or at least none of those the service is told of
-			if (!/^x-token-(selector|anything)$/.test(one) || name !== 'nginx') assert.notEqual(value, 'forged', one);
+			if (!/^x-token-(selector|anything)$/.test(one) || program !== 'nginx') assert.notEqual(value, 'forged', one);
 		}
 		const twice = await send('GET', '/', [['Authorization', good], ['X-Token-Name', 'forged'], ['X-Token-Name', 'forged too']], undefined, at);
 		assert.ok(!twice.text.includes('forged'), twice.text);
@@ -210,6 +244,24 @@ async function check({ name, at }) {
 		});
 		assert.match(told, /^HTTP\/1\.1 101 /);
 		assert.match(told, /x-name: \S/i);
+	});
+	await test(`${name}: Expect passes, and a head that is too large is refused`, async () => {
+		assert.equal((await send('POST', '/orders', key(good, { Expect: '100-continue' }), 'some text', at)).json?.body, 'some text');
+		for (const size of [23000, 29500, 31800, 40000, 70000])
+			for (const [headers, asked] of [[key(good), 200], [{}, 401]]) {
+				const before = served, { status } = await send('GET', '/', { ...headers, 'X-One': 'x'.repeat(size) }, undefined, at);
+				assert.ok([asked, 400, 431, 503].includes(status), `${status} with ${size} bytes`);
+				assert.equal(served - before, status === 200 ? 1 : 0);
+			}
+	});
+	await test(`${name}: a token that is used too often is told its limit`, async () => {
+		const { secret: often } = (await create(minimal({ type: 'client', environment: 'production', rateLimit: { limit: 1, period: 3600 } }))).json;
+		assert.equal((await send('GET', '/', key(often), undefined, at)).status, 200);
+		const before = served, answer = await send('GET', '/', key(often), undefined, at);
+		assert.equal(answer.status, 429, answer.head);
+		assert.ok(Number(answer.header('Retry-After')) > 3500, answer.head);
+		assert.match(`${answer.headers('RateLimit-Policy')} ${answer.headers('RateLimit')}`, /^"token";q=1;w=3600 "token";r=0;t=3\d{3}$/);
+		assert.equal(served, before, 'the service was asked');
 	});
 	await test(`${name}: the authority is sent the key, and nothing else of the client's`, async () => {
 		asked = [];
@@ -256,79 +308,89 @@ async function believeGateways() {
 async function checkAddresses(there) {
 	const { secret: near } = (await create(minimal({ type: 'client', environment: 'production', allowedIps: ['127.0.0.2/32'] }))).json;
 	const from = (localAddress, at) => ({ host: '127.0.0.1', port: new URL(at).port, localAddress });
-	const ask = async (localAddress, at, headers = {}) => (await send('GET', '/auth', key(near, headers), undefined, from(localAddress, at))).status;
-	const doubt = await believeGateways();
+	const ask = async (at, headers = {}) => (await send('GET', '/auth', key(near, headers), undefined, at)).status;
+	const doubt = authority === nginx ? await believeGateways() : () => {};
 	try {
-		await poll('the authority believes', 10000, async () => (await ask('127.0.0.1', env.BASE_URL, { 'X-Forwarded-For': '127.0.0.2' })) === 204);
+		await poll('the authority believes', 10000, async () => (await ask(authority, { 'X-Forwarded-For': '127.0.0.2' })) === 204);
 		for (const { name, at } of there)
 			await test(`${name}: allowedIps means the address of the client, whatever he says of it`, async () => {
-				assert.equal(await ask('127.0.0.2', at), 200);
-				assert.equal(await ask('127.0.0.1', at), 401);
+				assert.equal(await ask(from('127.0.0.2', at)), 200);
+				assert.equal(await ask(from('127.0.0.1', at)), 401);
 				for (const one of ['X-Forwarded-For', 'X-Real-IP', 'Forwarded', 'X-Original-Address'])
 					for (const value of ['127.0.0.2', '127.0.0.2, 127.0.0.1', 'for=127.0.0.2'])
-						assert.equal(await ask('127.0.0.1', at, { [one]: value }), 401, `${one}: ${value}`);
-				assert.equal(await ask('127.0.0.2', at, { 'X-Forwarded-For': '127.0.0.3' }), 200);
+						assert.equal(await ask(from('127.0.0.1', at), { [one]: value }), 401, `${one}: ${value}`);
+				assert.equal(await ask(from('127.0.0.2', at), { 'X-Forwarded-For': '127.0.0.3' }), 200);
 			});
 	} finally {
 		doubt();
 	}
-	await poll('the authority believes nobody', 10000, async () => (await ask('127.0.0.1', env.BASE_URL, { 'X-Forwarded-For': '127.0.0.2' })) === 401);
+	if (authority === nginx) await poll('the authority believes nobody', 10000, async () => (await ask(authority, { 'X-Forwarded-For': '127.0.0.2' })) === 401);
 }
 
-try {
-	const there = [];
-	for (const name of Object.keys(commands)) {
-		if (installed(name)) there.push(await startGateway(name));
-		else skip(name, 'its package could not be installed');
-	}
-	for (const gateway of there) await check(gateway);
-	await checkAddresses(there);
-
-	if (installed('haproxy')) {
-		const { at } = await startGateway('haproxy', beforeServers);
-		const isUp = async () => (await send('GET', '/health', {}, undefined, at)).status === 200;
-		await test('haproxy before servers: asks the one that can make tokens, and none while there is none', async () => {
-			await poll('it has looked', 15000, isUp);
-			for (let i = 0; i < 10; i++) assertStatus(await send('GET', '/api/admin/api-tokens', key(env.ADMIN_TOKEN), undefined, at), 200);
-			const back = await setSystem('default_transaction_read_only', 'on');
-			try {
-				await poll('it has noticed', 15000, async () => (await send('GET', '/health', {}, undefined, at)).status === 503);
-				assertStatus(await send('GET', '/health'), 200);
-			} finally {
-				await back();
-			}
-			await poll('it is back', 15000, isUp);
-		});
-	}
-
-	// The authority's own 503: its database is gone.  All gateways at once, since PostgREST waits long before it tries again.
+// The authority's own 503: its database is gone.  All gateways at once, since PostgREST waits long before it tries again.
+async function checkWithoutDatabase(there) {
 	const socket = path.join(env.PGHOST, `.s.PGSQL.${env.PGPORT}`);
+	const health = async () => (await send('GET', '/health', {}, undefined, authority)).status;
 	await sql('SELECT 1');
 	renameSync(socket, `${socket}.away`);
 	try {
-		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'unleash_tokens_authenticator'`);
-		await poll('the authority notices', 15000, async () => (await send('GET', '/health')).status === 503);
+		await sql(`SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename IN ('unleash_tokens_authenticator', 'unleash_tokens_auth')`);
+		await poll('the authority notices', 15000, async () => (await health()) === 503);
 		for (const { name, at } of there)
-			await test(`${name}: the authority is without its database: its 503 with Retry-After`, async () => assertLater(at, 503, (await send('GET', '/auth', key(good))).header('Retry-After')));
+			await test(`${name}: the authority is without its database: its 503 with Retry-After`, async () => assertLater(at, 503, (await send('GET', '/auth', key(good), undefined, authority)).header('Retry-After')));
 	} finally {
 		renameSync(`${socket}.away`, socket);
-		await poll('the authority is back', 60000, async () => (await send('GET', '/health')).status === 200);
+		await poll('the authority is back', 60000, async () => (await health()) === 200);
 	}
 	for (const { name, at } of there)
 		await test(`${name}: it works again, and a deleted token is refused by the next request`, async () => {
 			await poll('it works again', 60000, async () => (await send('GET', '/', key(good), undefined, at)).status === 200);
 			const gone = await made({ type: 'client', environment: 'production' });
 			assert.equal((await send('GET', '/', key(gone), undefined, at)).status, 200);
-			await send('DELETE', `/api/admin/api-tokens/${gone}`, key(env.ADMIN_TOKEN));
+			await poll('the way to the tokens is back', 60000, async () => (await send('DELETE', `/api/admin/api-tokens/${gone}`, key(env.ADMIN_TOKEN))).status === 200);
 			assert.equal((await send('GET', '/', key(gone), undefined, at)).status, 401);
 		});
+}
+
+async function checkServers() {
+	const { at } = await startGateway('haproxy', false, beforeServers);
+	const isUp = async () => (await send('GET', '/health', {}, undefined, at)).status === 200;
+	await test('haproxy before servers: asks the one that can make tokens, and none while there is none', async () => {
+		await poll('it has looked', 15000, isUp);
+		for (let i = 0; i < 10; i++) assertStatus(await send('GET', '/api/admin/api-tokens', key(env.ADMIN_TOKEN), undefined, at), 200);
+		const back = await setSystem('default_transaction_read_only', 'on');
+		try {
+			await poll('it has noticed', 15000, async () => (await send('GET', '/health', {}, undefined, at)).status === 503);
+			assertStatus(await send('GET', '/health'), 200);
+		} finally {
+			await back();
+		}
+		await poll('it is back', 15000, isUp);
+	});
+}
+
+try {
+	const here = Object.keys(commands).filter((name) => installed(name) || skip(name, 'its package could not be installed'));
+	for (const direct of [false, true]) {
+		if (direct && !process.env.AUTHD) {
+			skip('authd asked directly', 'libmicrohttpd could not be installed');
+			continue;
+		}
+		if (direct) [authority] = behind = await startAuthd();
+		const there = [];
+		for (const name of here) there.push(await startGateway(name, direct));
+		for (const gateway of there) await check(gateway);
+		await checkAddresses(there);
+		await checkWithoutDatabase(there);
+		if (!direct && here.includes('haproxy')) await checkServers();
+	}
 } finally {
-	for (const { child } of running) {
+	for (const child of running) {
 		child.kill('SIGTERM');
 		await poll('the gateway has ended', 10000, () => child.exitCode !== null || child.signalCode !== null);
 	}
 	await wayIs('pass');
-	stream.close();
+	for (const way of ways) way.close();
 	service.close();
 	service.closeAllConnections();
 	for (const socket of sockets) socket.destroy();
