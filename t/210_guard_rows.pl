@@ -129,8 +129,9 @@ like($err, qr/COPY FROM not supported with row-level security/, 'COPY FROM is re
 # a column whose collation takes different texts for equal would widen a scope
 SKIP:
 {
-	skip 'no ICU', 1 if $node->safe_psql('postgres', q{SELECT count(*) FROM pg_collation WHERE collprovider = 'i'}) == 0;
-	$node->safe_psql('postgres', q{CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false); CREATE TABLE loose (project text COLLATE loose)});
+	($code, $out, $err) = $node->psql('postgres', q{CREATE COLLATION loose (provider = icu, locale = 'und-u-ks-level2', deterministic = false)});
+	skip 'no ICU', 1 if $err =~ /ICU is not supported in this build/;
+	$node->safe_psql('postgres', 'CREATE TABLE loose (project text COLLATE loose)');
 	($code, $out, $err) = $node->psql('postgres', q{SELECT unleash_tokens.protect('loose')});
 	like($err, qr/column project has a collation that takes different texts for equal/, 'protect() refuses such a column');
 }
