@@ -67,63 +67,59 @@ ALTER ROLE unleash_tokens_auth LOGIN NOINHERIT NOSUPERUSER NOCREATEDB NOCREATERO
 ALTER ROLE unleash_tokens_monitor NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 ALTER ROLE unleash_tokens_validate NOLOGIN NOSUPERUSER NOCREATEDB NOCREATEROLE NOREPLICATION NOBYPASSRLS;
 
--- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
--- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
--- statements themselves say $1, never a value.
-ALTER ROLE unleash_tokens_authenticator SET log_parameter_max_length = 0;
-ALTER ROLE unleash_tokens_authenticator SET log_parameter_max_length_on_error = 0;
-
--- A plan made for one execution holds the parameters as constants, and auto_explain with log_verbose and debug_print_plan
--- write plans: the key with set_config('request.headers', ...).  A plan for all executions says $1 here too.
-ALTER ROLE unleash_tokens_authenticator SET plan_cache_mode = force_generic_plan;
-
--- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
--- quotes the body in DETAIL and CONTEXT.  The log gets the first line only (csvlog and jsonlog: when the library is preloaded);
--- what is answered stays the same.
-ALTER ROLE unleash_tokens_authenticator SET log_error_verbosity = terse;
-
--- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
--- setting is kept unread.
-ALTER ROLE unleash_tokens_authenticator SET pgaudit.log_parameter = off;
--- a verbose plan shows what a function is called with
-ALTER ROLE unleash_tokens_authenticator SET auto_explain.log_verbose = off;
+-- What both logins have that pass secrets on, PostgREST's and authd's.
 DO $$
+DECLARE
+	login text;
+	setting text;
+	settings text[] := ARRAY[
+		-- API keys and bodies travel as bind parameters, and the server would write those into its log with a slow, failed or
+		-- logged statement.  log_statement, log_min_duration_statement and log_min_error_statement may stay as they are: the
+		-- statements themselves say $1, never a value.
+		'log_parameter_max_length = 0',
+		'log_parameter_max_length_on_error = 0',
+
+		-- A plan made for one execution holds the parameters as constants, and auto_explain with log_verbose and debug_print_plan
+		-- write plans: the key with set_config('request.headers', ...).  A plan for all executions says $1 here too.
+		'plan_cache_mode = force_generic_plan',
+
+		-- A body that is no JSON is refused by the server's own reader before a function of the extension sees it, and the reader
+		-- quotes the body in DETAIL and CONTEXT.  The log gets the first line only (csvlog and jsonlog: when the library is preloaded);
+		-- what is answered stays the same.
+		'log_error_verbosity = terse',
+
+		-- Two loadable modules write bind parameters too, and have switches of their own.  Where a module is not loaded, its
+		-- setting is kept unread.
+		'pgaudit.log_parameter = off',
+		-- a verbose plan shows what a function is called with
+		'auto_explain.log_verbose = off',
+
+		-- Compiling a plan takes longer than any of ours runs, and a long list looks worth it to the planner.
+		'jit = off',
+
+		-- No connection is held for ever.
+		'lock_timeout = ''5s''',
+		'idle_in_transaction_session_timeout = ''15s'''];
 BEGIN
 	-- before PostgreSQL 16 auto_explain did not know the setting
 	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
-		ALTER ROLE unleash_tokens_authenticator SET auto_explain.log_parameter_max_length = 0;
+		settings := settings || 'auto_explain.log_parameter_max_length = 0'::text;
 	END IF;
+	FOREACH login IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_auth'] LOOP
+		FOREACH setting IN ARRAY settings LOOP
+			EXECUTE pg_catalog.format('ALTER ROLE %I SET %s', login, setting);
+		END LOOP;
+	END LOOP;
 END
 $$;
 
--- Compiling a plan takes longer than any of ours runs, and a long list looks worth it to the planner.
-ALTER ROLE unleash_tokens_authenticator SET jit = off;
-
--- No connection is held for ever.  What is asked through nginx has ten seconds: PostgREST applies the statement_timeout that the
--- REST entries carry, and nginx waits a little longer (proxy_read_timeout), so that the refusal comes from the database and the
--- connection is free again.  The login itself has minutes, since with it PostgREST reads the catalog, which may be large.
+-- What is asked through nginx has ten seconds: PostgREST applies the statement_timeout that the REST entries carry, and nginx waits a
+-- little longer (proxy_read_timeout), so that the refusal comes from the database and the connection is free again.  The login
+-- itself has minutes, since with it PostgREST reads the catalog, which may be large.
 ALTER ROLE unleash_tokens_authenticator SET statement_timeout = '5min';
-ALTER ROLE unleash_tokens_authenticator SET lock_timeout = '5s';
-ALTER ROLE unleash_tokens_authenticator SET idle_in_transaction_session_timeout = '15s';
 
--- authd passes keys in the same way, and asks for many requests at once: each of them has the same ten seconds.
-ALTER ROLE unleash_tokens_auth SET log_parameter_max_length = 0;
-ALTER ROLE unleash_tokens_auth SET log_parameter_max_length_on_error = 0;
-ALTER ROLE unleash_tokens_auth SET plan_cache_mode = force_generic_plan;
-ALTER ROLE unleash_tokens_auth SET log_error_verbosity = terse;
-ALTER ROLE unleash_tokens_auth SET pgaudit.log_parameter = off;
-ALTER ROLE unleash_tokens_auth SET auto_explain.log_verbose = off;
-DO $$
-BEGIN
-	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
-		ALTER ROLE unleash_tokens_auth SET auto_explain.log_parameter_max_length = 0;
-	END IF;
-END
-$$;
-ALTER ROLE unleash_tokens_auth SET jit = off;
+-- authd asks for many requests at once: each of them has the same ten seconds.
 ALTER ROLE unleash_tokens_auth SET statement_timeout = '10s';
-ALTER ROLE unleash_tokens_auth SET lock_timeout = '5s';
-ALTER ROLE unleash_tokens_auth SET idle_in_transaction_session_timeout = '15s';
 
 -- From here on: exactly these rights in the schema, whatever was granted before.
 REVOKE ALL ON SCHEMA unleash_tokens FROM unleash_tokens_rest, unleash_tokens_admin, unleash_tokens_standby, unleash_tokens_auth,
