@@ -53,7 +53,6 @@ typedef struct AdRequest
 	size_t		limit;			/* the same, of what may come */
 	bool		started;		/* the headers are read */
 	bool		suspended;		/* waits for the database */
-	bool		gone;			/* the client is, while the database was asked */
 	int			attempts;		/* how often it went to a server that was lost */
 	int64_t		arrived;
 	int64_t		deadline;

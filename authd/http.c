@@ -34,6 +34,7 @@
 static struct MHD_Daemon *server;
 static const AdSettings *settings;
 static bool closing;			/* connections end with their answer */
+static bool resumed;			/* since the library ran */
 
 /* ---- Requests ---- */
 
@@ -313,6 +314,7 @@ ad_http_fd(void)
 void
 ad_http_run(void)
 {
+	resumed = false;
 	(void) MHD_run(server);
 }
 
@@ -321,6 +323,9 @@ ad_http_timeout(void)
 {
 	MHD_UNSIGNED_LONG_LONG timeout;
 
+	/* the library's own does not say so */
+	if (resumed)
+		return 0;
 	if (MHD_get_timeout(server, &timeout) != MHD_YES)
 		return -1;
 	return timeout > 60000 ? 60000 : (int) timeout;
@@ -330,6 +335,7 @@ void
 ad_http_resume(AdRequest *request)
 {
 	request->suspended = false;
+	resumed = true;
 	MHD_resume_connection(request->connection);
 }
 

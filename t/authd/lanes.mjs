@@ -63,6 +63,22 @@ for (const [name, key] of Object.entries(keys)) {
 	await test(`/auth with ${name}`, () => same('GET', '/auth', asked(key === undefined ? {} : { Authorization: key }), undefined, { alone: /control|DEL/.test(name) }));
 }
 
+// nginx refuses two keys by itself, and hands on one type of two.
+await test('a header that comes twice', async () => {
+	const place = Object.entries(asked({}));
+	for (const [one, other] of [[client, client], ['x', client], [client, 'x'], ['', client]]) {
+		const headers = [...place, ['Authorization', one], ['Authorization', other]];
+		assertStatus(await same('GET', '/auth', headers, undefined, { alone: true }), 400);
+		assertStatus(await send('GET', '/auth', headers, undefined, direct), 401);
+	}
+	for (const name of ['Content-Type', 'Content-Encoding'])
+		for (const values of [['application/json', 'application/json'], ['identity', 'identity'], ['application/json', 'text/plain']]) {
+			const headers = [...place, ...values.map((value) => [name, value]), ...(name === 'Content-Type' ? [] : [['Content-Type', 'application/json']])];
+			await same('POST', '/edge/validate', headers, '{"tokens":[]}', { alone: true });
+			assertStatus(await send('POST', '/edge/validate', headers, '{"tokens":[]}', direct), 415);
+		}
+});
+
 await test('/auth with every method', async () => {
 	for (const method of ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'PROPFIND', 'BREW'])
 		for (const key of [client, undefined, 'x'])
@@ -147,7 +163,7 @@ await test('/health of authd itself', async () => {
 
 await test('authd has nothing else, whoever asks', async () => {
 	const secret = await make({ projects: ['lane'], environment: 'development' });
-	for (const [method, target, body] of [['GET', TOKENS], ['POST', TOKENS, JSON.stringify(minimal())], ['DELETE', `${TOKENS}/${secret}`], ['POST', `${TOKENS}/${secret}/rotate`, '{}'], ['GET', '/'], ['GET', '/docs/openapi.json'], ['GET', '*'], ['GET', '']])
+	for (const [method, target, body] of [['GET', TOKENS], ['POST', TOKENS, JSON.stringify(minimal())], ['DELETE', `${TOKENS}/${secret}`], ['POST', `${TOKENS}/${secret}/rotate`, '{}'], ['GET', '/'], ['GET', '/docs/openapi.json'], ['GET', '*'], ['GET', ''], ['GET', '/metrics/'], ['GET', '/metricsx']])
 		assertStatus(await send(method, target || '/x', jsonKeyed(), body, direct), 404);
 	assertStatus(await send('GET', '/auth', { Authorization: secret }, undefined, direct), 204);
 });
@@ -171,7 +187,7 @@ await test('an address counts as nginx tells it, and the client can tell none', 
 		assertStatus(await send('GET', '/auth', { Authorization: bound, 'X-Original-Address': '192.0.2.1', 'X-Forwarded-For': '192.0.2.1' }, undefined, at), 401);
 		assertStatus(await send('GET', '/auth', { Authorization: here }, undefined, at), 204);
 	}
-	for (const [address, status] of [['192.0.2.1', 204], ['10.0.0.1, 192.0.2.1', 204], ['192.0.2.1, 10.0.0.1', 401], ['', 401], ['x', 401]])
+	for (const [address, status] of [['192.0.2.1', 204], ['10.0.0.1, 192.0.2.1', 204], ['192.0.2.1, 10.0.0.1', 401], ['10.0.0.1,10.0.0.2, 192.0.2.1', 204], ['10.0.0.1, 192.0.2.1, 10.0.0.2', 401], ['', 401], ['x', 401]])
 		assertStatus(await send('GET', '/auth', { Authorization: bound, 'X-Original-Address': address }, undefined, direct), status);
 	assertStatus(await send('GET', '/auth', { Authorization: bound }, undefined, direct), 401);
 });
