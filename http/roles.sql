@@ -103,7 +103,7 @@ DECLARE
 BEGIN
 	-- before PostgreSQL 16 auto_explain did not know the setting
 	IF pg_catalog.current_setting('server_version_num')::int >= 160000 THEN
-		settings := settings || 'auto_explain.log_parameter_max_length = 0'::text;
+		settings := pg_catalog.array_append(settings, 'auto_explain.log_parameter_max_length = 0'::text);
 	END IF;
 	FOREACH login IN ARRAY ARRAY['unleash_tokens_authenticator', 'unleash_tokens_auth'] LOOP
 		FOREACH setting IN ARRAY settings LOOP
