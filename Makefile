@@ -8,7 +8,7 @@ MODULE_big = unleash_tokens
 OBJS = unleash_tokens.o unleash_tokens_guard.o $(patsubst %.c,%.o,$(sort $(wildcard src/*/*.c)))
 DATA = $(wildcard $(EXTENSION)--*.sql)
 
-REGRESS = install create direct batch lifetime rate_limit expiring rotation refusals validate lookup change import rest lane delegate scope registry projects limit encoding \
+REGRESS = install create direct batch batch_most lifetime rate_limit expiring rotation refusals validate lookup change import rest lane delegate scope registry projects limit encoding \
 	events privileges catalog plans guard guard_check property
 ISOLATION = limit-race rotation-race delegate-locked project-changes environment-changes last-two-projects event-scope validate-now locked-then-deleted rewritten
 ISOLATION_OPTS = --load-extension=unleash_tokens
