@@ -143,5 +143,5 @@ await underLoad('a standby that is asked first hangs, goes on, is stopped and co
 	await authd.up();
 });
 
-for (const one of [standby, primary]) await one.stop('SIGINT');
+for (const one of [standby, primary]) if (one.running) await one.stop('SIGINT');
 finish();

@@ -3,7 +3,7 @@
 
 import net from 'node:net';
 import {
-	assert, assertStatus, chunked, create, env, finish, jsonKeyed, keyed, minimal, requestBytes, exchange, run, send, sql, test, TOKENS, useEnv,
+	assert, assertRefusal, assertStatus, chunked, create, env, finish, jsonKeyed, keyed, minimal, requestBytes, exchange, run, send, sql, test, TOKENS, useEnv,
 } from '../http/lib.mjs';
 
 useEnv();
@@ -166,6 +166,19 @@ await test('authd has nothing else, whoever asks', async () => {
 	for (const [method, target, body] of [['GET', TOKENS], ['POST', TOKENS, JSON.stringify(minimal())], ['DELETE', `${TOKENS}/${secret}`], ['POST', `${TOKENS}/${secret}/rotate`, '{}'], ['GET', '/'], ['GET', '/docs/openapi.json'], ['GET', '*'], ['GET', ''], ['GET', '/metrics/'], ['GET', '/metricsx']])
 		assertStatus(await send(method, target || '/x', jsonKeyed(), body, direct), 404);
 	assertStatus(await send('GET', '/auth', { Authorization: secret }, undefined, direct), 204);
+});
+
+await test('without authd nginx says that it is not available, and everything else goes on', async () => {
+	const gone = process.env.GONE_URL;
+	for (const [method, target, headers, body] of [['GET', '/auth', { Authorization: client }], ['HEAD', '/auth', {}], ['POST', '/edge/validate', { 'Content-Type': 'application/json' }, '{"tokens":[]}']]) {
+		const answer = await send(method, target, headers, body, gone);
+		assertStatus(answer, 503);
+		assert.equal(answer.header('Retry-After'), '1');
+		if (method !== 'HEAD') assertRefusal(answer, 503, 'UnavailableError');
+	}
+	// written like this it goes to PostgREST
+	assertStatus(await send('GET', '/auth/', { Authorization: client }, undefined, gone), 204);
+	assertStatus(await send('GET', TOKENS, keyed(), undefined, gone), 200);
 });
 
 await test('a limit is the same one for both, with the same words', async () => {

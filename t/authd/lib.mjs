@@ -53,6 +53,9 @@ export class Postgres {
 	get postmaster() {
 		return Number(readFileSync(`${this.data}/postmaster.pid`, 'utf8').split('\n')[0]);
 	}
+	get running() {
+		return existsSync(`${this.data}/postmaster.pid`) && existsSync(`/proc/${this.postmaster}`);
+	}
 	processes() {
 		const parent = (pid) => { try { return Number(readFileSync(`/proc/${pid}/stat`, 'utf8').match(/.*\) \S (\d+)/s)[1]); } catch { return 0; } };
 		const { postmaster } = this;
