@@ -176,13 +176,18 @@ async function withSilent(body) {
 	}
 }
 
-await test('what waits for a server that says nothing is 503 in time', () => withSilent((dir) => withAuthd({ database: connection('', dir), deadline: 300 }, async (authd) => {
-	await poll('it listens', 20000, async () => (await authd.metric('up')) === 0);
-	const start = Date.now();
-	for (const answer of await Promise.all(Array.from({ length: 10 }, () => authd.auth()))) assertUnavailable(answer);
-	assert.ok(Date.now() - start < 1500);
-	assert.equal(await authd.metric('too_late_total'), 10);
-})));
+await test('what waits for a server that says nothing is 503 in time', () => withSilent(async (dir) => {
+	const times = [];
+	for (let i = 0; i < 3; i++)
+		await withAuthd({ database: connection('', dir), deadline: 300 }, async (authd) => {
+			await poll('it listens', 20000, async () => (await authd.metric('up')) === 0);
+			const start = Date.now();
+			for (const answer of await Promise.all(Array.from({ length: 10 }, () => authd.auth()))) assertUnavailable(answer);
+			times.push(Date.now() - start);
+			assert.equal(await authd.metric('too_late_total'), 10);
+		});
+	assert.ok(Math.min(...times) < 900, `${times} ms`);
+}));
 
 await test('of several hosts the first that is there is asked, also when one before it accepts and says nothing', () => withSilent(async (dir) => {
 	for (const hosts of [`${PG_RUN}/nobody,${PG_RUN}`, `${PG_RUN}/nobody,${dir},${PG_RUN}`])
