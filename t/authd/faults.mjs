@@ -182,9 +182,9 @@ await test('what waits for a server that says nothing is 503 in time', () => wit
 		await withAuthd({ database: connection('', dir), deadline: 300 }, async (authd) => {
 			await poll('it listens', 20000, async () => (await authd.metric('up')) === 0);
 			const start = Date.now();
-			for (const answer of await Promise.all(Array.from({ length: 10 }, () => authd.auth()))) assertUnavailable(answer);
+			assertUnavailable(await authd.auth());		// one alone: whatever another does would move it on
 			times.push(Date.now() - start);
-			assert.equal(await authd.metric('too_late_total'), 10);
+			assert.equal(await authd.metric('too_late_total'), 1);
 		});
 	assert.ok(Math.min(...times) < 900, `${times} ms`);
 }));

@@ -85,7 +85,9 @@ export class Postgres {
 		process.kill(this.postmaster, 'SIGSTOP');
 		const pids = this.processes();
 		this.signal('SIGSTOP', pids);
-		return () => this.signal('SIGCONT', pids);
+		const release = () => this.signal('SIGCONT', pids);
+		process.once('exit', release);		// what is stopped hears of nothing
+		return release;
 	}
 	// As when its machine is lost; what it has of System V's memory would stay.
 	async kill() {
