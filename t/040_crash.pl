@@ -7,10 +7,14 @@
 use strict;
 use warnings;
 
+use FindBin;
+use lib $FindBin::RealBin;
+
 use IPC::Run;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use UsageTest ();
 
 my $node = PostgreSQL::Test::Cluster->new('main');
 $node->init;
@@ -97,7 +101,7 @@ $busy->{run}->finish;
 my @secrets = $busy->{out} =~ /^(.*_\w{43})$/mg;
 cmp_ok(scalar(@secrets), '>=', 200, 'tokens were being made');
 cmp_ok(scalar(@secrets), '<', 5000, 'and were not all made');
-ok( $node->poll_query_until('postgres', 'SELECT true'),
+ok( UsageTest::poll_through_restart($node, 'SELECT true'),
 	'the server comes back by itself');
 is(validates(@secrets), scalar(@secrets), 'every secret that came out validates');
 is( $node->safe_psql(

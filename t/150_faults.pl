@@ -16,6 +16,7 @@ use FaultsTest;
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
 use Test::More;
+use UsageTest ();
 
 my $kills = 6;
 
@@ -93,7 +94,7 @@ foreach my $way (sort keys %says)
 		  unless $way eq 'statement_timeout';
 		stop_by($way);
 		$session->{run}->finish;
-		$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+		UsageTest::poll_through_restart($node, 'SELECT true') or die 'the server does not come back';
 		# before it is gone it holds its locks
 		$node->safe_psql('postgres', 'DROP TRIGGER wait ON ' . ($trigger =~ /ON (\S+)/)[0]);
 		like($session->{err}, $says{$way}, "$name: it fails");
@@ -117,7 +118,7 @@ ok($node->poll_query_until('postgres', "SELECT count(*) = 1 $waiter"), 'answer l
 is(kill('KILL', $node->safe_psql('postgres', "SELECT pid $waiter")), 1, 'answer lost: its backend is killed');
 $session->{run}->finish;
 is($session->{out}, '', 'answer lost: nothing was answered');
-$node->poll_query_until('postgres', 'SELECT true') or die 'the server does not come back';
+UsageTest::poll_through_restart($node, 'SELECT true') or die 'the server does not come back';
 $node->safe_psql('postgres', "SET synchronous_commit = local; ALTER SYSTEM RESET synchronous_standby_names");
 $node->reload;
 is($node->safe_psql('postgres', q{SELECT count(*), min(projects::text) FROM unleash_tokens.api_tokens WHERE token_name = 'lost'}),
