@@ -271,7 +271,7 @@ make_tree() {
 
 # The sources that make reads, as a tar archive; the same bytes for the same sources.
 source_archive() {
-	(cd "$checkout" && find . -maxdepth 1 -type f ! -name '.*' -print0 && find ./src ./authd -type f -print0) |
+	(cd "$checkout" && find . -maxdepth 1 -type f ! -name '.*' -print0 && for dir in src authd; do [ ! -d $dir ] || find ./$dir -type f -print0; done) |
 		grep -zvE '\.(o|so|bc|gcno|gcda)$' | LC_ALL=C sort -z |
 		tar -C "$checkout" --null -T - --mtime=@0 --owner=0 --group=0 --numeric-owner -cf -
 }
