@@ -72,7 +72,6 @@ ad_request_make(const char *target)
 	AdRequest  *request = calloc(1, sizeof(AdRequest));
 
 	target = ad_text_origin(target);
-
 	if (request != NULL && !copy_text(&request->fields[AD_TARGET], target, strlen(target)))
 	{
 		free(request);

@@ -93,10 +93,13 @@ count_lines() {
 		"$(grep -ciE '^(ok [0-9]+.*|1\.\.0) # skip' "$1" || true)"
 }
 
+# What a suite says of what failed, also where it runs others and shows what they say.
+failure='^(    )*(not ok|# *Failed test|t/.* \(Wstat:)|^# .*\.\.\. FAILED'
+
 # show_failures LOG: what failed in it and its end, indented: no line of it can be taken for the closing one.
 show_failures() {
 	{
-		grep -E -A 5 '^(    )*(not ok|#   Failed test)|^# .*\.\.\. FAILED' "$1" | head -n 80 || true
+		grep -E -A 5 "$failure" "$1" | head -n 80 || true
 		echo '...'
 		sed -E '/^ok /d' "$1" | tail -n 80
 	} | sed 's/^/    /'

@@ -82,6 +82,7 @@ function showSecret(title, token, explanation, done) {
 				said.textContent = 'Copied. Put it where it is needed, then empty the clipboard.';
 			},
 		}, 'Copy the secret');
+		// at once, too: the event of closing comes a moment later
 		const forget = () => {
 			box.value = '';
 			token.secret = null;
@@ -93,8 +94,7 @@ function showSecret(title, token, explanation, done) {
 		body.append(
 			h('p', 'The secret of ', nameOf(token.tokenName), '. ', h('strong', 'It is shown this once: nobody can look it up later, the server does not have it.')),
 			field('Secret', box), h('p', explanation),
-			h('div.actions', said, copy, // at once: the event of closing comes a moment later
-				h('button', { type: 'button', onclick: () => { forget(); dialog.close(); } }, 'I have stored it')));
+			h('div.actions', said, copy, h('button', { type: 'button', onclick: () => { forget(); dialog.close(); } }, 'I have stored it')));
 	}, { closable: false });
 }
 

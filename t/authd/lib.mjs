@@ -8,7 +8,7 @@ import path from 'node:path';
 import { assert, exchange, poll, requestBytes } from '../http/lib.mjs';
 
 export const { PG_RUN, PG_BIN, AUTHD } = process.env;
-const as = process.getuid() === 0 ? { uid: Number(process.env.SERVER_UID), gid: Number(process.env.SERVER_GID) } : {};
+export const as = process.getuid() === 0 ? { uid: Number(process.env.SERVER_UID), gid: Number(process.env.SERVER_GID) } : {};
 export const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
 // A process that the kernel ends when this one does, also by SIGKILL.
@@ -122,7 +122,8 @@ export class Postgres {
 	}
 }
 
-function makeDirectory(dir) {
+// One of theirs.
+export function makeDirectory(dir) {
 	mkdirSync(dir);
 	if (as.uid !== undefined) chownSync(dir, as.uid, as.gid);
 }

@@ -3,7 +3,7 @@
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import net from 'node:net';
-import { assert, exchange, finish, poll, requestBytes, skip, takeAnswer, test } from '../http/lib.mjs';
+import { assert, exchange, finish, freePort, poll, requestBytes, skip, takeAnswer, test } from '../http/lib.mjs';
 import { assertUnavailable, Authd, AUTHD, connection, PG_RUN, Postgres, start, withAuthd } from './lib.mjs';
 
 const postgres = new Postgres();
@@ -102,10 +102,7 @@ await test('a socket where another listens is left alone, one that was left behi
 
 await test('an address is what the named header says, or without one that of who asks, and nothing else', async () => {
 	const [here, there] = [postgres.make({ allowedIps: ['127.0.0.1'] }), postgres.make({ allowedIps: ['192.0.2.1'] })];
-	const probe = net.createServer().listen(0, '127.0.0.1');
-	await new Promise((resolve) => probe.on('listening', resolve));
-	const { port } = probe.address();
-	await new Promise((resolve) => probe.close(resolve));
+	const port = await freePort();
 	const told = Object.fromEntries(['X-Original-Address', 'X-Forwarded-For', 'X-Real-IP', 'Forwarded', 'X-Named'].map((name) => [name, '192.0.2.1']));
 	for (const [name, statuses] of [['', [204, 401]], ['X-Named', [401, 204]]])
 		await withAuthd({ listen: `127.0.0.1:${port}`, address_header: name }, async (authd) => {

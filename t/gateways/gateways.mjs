@@ -3,13 +3,14 @@
 // authority does?
 
 import { execFileSync, spawn } from 'node:child_process';
-import { chmodSync, chownSync, mkdtempSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-import { assert, assertCreated, assertStatus, create, env, finish, minimal, poll, requestBytes, root, run, send, setSystem, skip, sql, test, useEnv } from '../http/lib.mjs';
+import { assert, assertCreated, assertStatus, create, env, finish, freePort, minimal, poll, requestBytes, root, run, send, setSystem, skip, sql, test, useEnv } from '../http/lib.mjs';
+import { as, makeDirectory } from '../authd/lib.mjs';
 
 useEnv();
 process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';
@@ -21,12 +22,6 @@ const recipes = Object.fromEntries([...doc.matchAll(/^```(nginx|caddy|lua|haprox
 const lines = Object.fromEntries([...doc.matchAll(/^\| (nginx|caddy|haproxy) \| `(.*)` \| `(.*)` \|$/gim)].map(([, name, from, to]) => [name.toLowerCase(), { from, to }]));
 
 const listen = (server, port = 0) => new Promise((resolve) => server.listen(port, '127.0.0.1', () => resolve(server.address().port)));
-const freePort = async () => {
-	const server = net.createServer();
-	const port = await listen(server);
-	await new Promise((resolve) => server.close(resolve));
-	return port;
-};
 
 // ---- The service, which tells what it was sent ------------------------------------------------------------------------
 
@@ -137,9 +132,7 @@ async function startGateway(program, direct = false, composed = commands[program
 // With the settings that the recipes have for it, and its database: at a port, and at a socket.
 async function startAuthd() {
 	const place = path.join(dir, 'authd'), socket = path.join(place, 'authd.sock'), port = await freePort();
-	mkdirSync(place);
-	const as = process.getuid() === 0 ? { uid: Number(process.env.SERVER_UID), gid: Number(process.env.SERVER_GID) } : {};
-	if (as.uid !== undefined) chownSync(place, as.uid, as.gid);
+	makeDirectory(place);
 	const database = `database = host=${env.PGHOST} port=${env.PGPORT} dbname=${env.PGDATABASE} user=unleash_tokens_auth\n`;
 	const settings = recipes.authd.replace('/run/unleash_tokens-authd/authd.sock', socket) + database;
 	assert.ok(settings.includes(`unix:${socket}`) && doc.includes('`listen = 127.0.0.1:8082`'));

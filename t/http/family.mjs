@@ -6,7 +6,7 @@ import http from 'node:http';
 import os from 'node:os';
 import path from 'node:path';
 import {
-	assert, assertCreated, assertNothingStored, assertRefusal, assertStatus, create, env, finish, jsonKeyed, keyed,
+	assert, assertCreated, assertNothingStored, assertRefusal, assertStatus, create, env, finish, freePort, jsonKeyed, keyed,
 	minimal, poll, root, run, send, sql, test, TOKENS, useEnv, validate,
 } from './lib.mjs';
 
@@ -312,10 +312,8 @@ await test("the README's lines of nginx protect a service", async () => {
 	const made = await make({ environment: 'production' }), other = await make();
 	const dir = mkdtempSync(path.join(os.tmpdir(), 'ut-auth-'));
 	const service = http.createServer((request, reply) => reply.end('secret service')).listen(0, '127.0.0.1');
-	const probe = http.createServer().listen(0, '127.0.0.1');
-	await poll('ports', 5000, () => service.address() && probe.address());
-	const { port } = probe.address();
-	await new Promise((resolve) => probe.close(resolve));
+	await poll('its port', 5000, () => service.address());
+	const port = await freePort();
 	const temp = ['client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'].map((name) => `${name}_temp_path ${dir}/${name};`).join(' ');
 	writeFileSync(path.join(dir, 'nginx.conf'), `pid ${dir}/pid; events {} http { ${temp} access_log off; server { listen 127.0.0.1:${port};
 		${lines.replace('http://your-service', `http://127.0.0.1:${service.address().port}`).replace('http://127.0.0.1:8080', env.BASE_URL)} } }`);

@@ -458,3 +458,12 @@ export function seeded(seed) {
 		return ((t ^ (t >>> 14)) >>> 0) / 4294967296;
 	};
 }
+
+// One where nobody listens, as far as can be known.
+export async function freePort() {
+	const server = net.createServer().listen(0, '127.0.0.1');
+	await new Promise((resolve) => server.on('listening', resolve));
+	const { port } = server.address();
+	await new Promise((resolve) => server.close(resolve));
+	return port;
+}

@@ -4,22 +4,15 @@
 
 import { execFileSync, spawn } from 'node:child_process';
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import net from 'node:net';
 import os from 'node:os';
 import path from 'node:path';
 
-import { TOKENS, assert, assertRefusal, assertStatus, env, finish, keyed, poll, postgrest, root, send, skip, test, useEnv } from './lib.mjs';
+import { TOKENS, assert, assertRefusal, assertStatus, env, finish, freePort, keyed, poll, postgrest, root, send, skip, test, useEnv } from './lib.mjs';
 
 useEnv();
 process.env.PATH += ':/usr/local/sbin:/usr/sbin:/sbin';	// where nginx is
 
 const delivered = (name) => readFileSync(path.join(root, 'http', name), 'utf8');
-const freePort = () => new Promise((resolve) => {
-	const server = net.createServer().listen(0, '127.0.0.1', () => {
-		const { port } = server.address();
-		server.close(() => resolve(port));
-	});
-});
 
 async function main() {
 	const dir = mkdtempSync(path.join(os.tmpdir(), 'unleash_root.')), started = [];
